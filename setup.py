@@ -1,0 +1,26 @@
+"All metadata lives in settings.ini (nbdev reads it too); this file hands it to setuptools."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+parser = ConfigParser(delimiters=['='])
+parser.read(Path(__file__).parent/'settings.ini', encoding='utf-8')
+cfg = parser['DEFAULT']
+
+words = lambda key: cfg[key].split()                                          # one requirement a word
+lines = lambda key: [o.strip() for o in cfg[key].splitlines() if o.strip()]   # one a line: may hold spaces
+lite = words('lite_requirements')
+
+setup(
+    name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
+    author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license='Apache-2.0',
+    classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Science/Research', 'Natural Language :: English',
+                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
+    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    packages=find_packages(include=['tempo', 'tempo.*']),
+    python_requires=f">={cfg['min_python']}",
+    install_requires=words('requirements') + lines('decord_requirements'),
+    extras_require={'lite': lite, 'dev': words('dev_requirements') + lite},
+    entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
+    zip_safe=False)
