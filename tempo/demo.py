@@ -32,7 +32,7 @@ def demo_eval(
     kw = dict(samples_pc=list(ns), runs=runs, test='test', size=size)
     return [linear_eval(n, data, arch=arch, **kw) for n in names] + [linear_eval(backbone, data, name=f'tempo from {start}', **kw)]
 
-# %% ../nbs/08_demo.ipynb #7d4e817c
+# %% ../nbs/08_demo.ipynb #da2169c6
 def run_demo(
     out='tempo_demo', # Folder for data, backbone, table and figure
     *,
@@ -51,7 +51,7 @@ def run_demo(
 )->list: # `EvalResult`s
     "Make data, pre-train, evaluate; write the backbone, the table and the figure to `out`"
     out, weights = Path(out), weights or ('imagenet' if lite_available() or arch!=LITE0 else 'random')
-    data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns), seed=seed)
+    data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2, seed=seed)
     kwargs = dict(proximity=30, aug='light') | kwargs
     learn = train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
                         path=out/'store', out=out/'tempo.safetensors', **kwargs)

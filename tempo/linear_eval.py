@@ -65,13 +65,13 @@ def probe_accs(
     logits = torch.baddbmm(b, _unit(test[None],mean).double(), w)
     return (logits.argmax(-1)==y_test).double().mean(1).numpy()
 
-# %% ../nbs/04_linear_eval.ipynb #0e44c078
+# %% ../nbs/04_linear_eval.ipynb #fb659c26
 def _features(backbone, data, size, arch, test): # what both evaluations start from
     b = get_backbone(backbone, arch)
     tr, te = labelled(data, size or b.size, test=test)
-    name = backbone if isinstance(backbone, str) and backbone in ('imagenet','random') else b.meta.get('name', b.arch)
+    name = Path(backbone).stem if isinstance(backbone, (str,Path)) else b.arch
     info = dict(data=str(data), size=size or b.size, arch=b.arch, meta=b.meta, train_stills=len(tr), test_stills=len(te))
-    return str(name), info, tr, te, extract_features(b, tr.images), extract_features(b, te.images)
+    return name, info, tr, te, extract_features(b, tr.images), extract_features(b, te.images)
 
 def _as_list(samples_pc): return list(samples_pc) if isinstance(samples_pc, (list,tuple)) else [samples_pc]
 

@@ -80,7 +80,7 @@ def split_early(
     ps = params(body)
     return [ps[:k], ps[k:], params(model.projector)]
 
-# %% ../nbs/03_pretrain.ipynb #2927084a
+# %% ../nbs/03_pretrain.ipynb #bfa450b0
 class TempoCallback(Callback):
     "Feeds two views: bytes to floats, augmented each by itself; records both terms of the loss; stops at NaN"
     order = 5
@@ -89,9 +89,8 @@ class TempoCallback(Callback):
     def before_epoch(self): self.dls.train.epoch_no = self.epoch      # peeking at a batch beforehand changes no pair
     def before_validate(self): raise CancelValidException             # there is no validation loss; evaluation is another chapter
     def before_batch(self):
-        x = torch.cat(self.xb).float()/255
-        x = augment(x.contiguous(memory_format=torch.channels_last), self.aug)
-        self.learn.xb = tuple(x.as_subclass(torch.Tensor).chunk(2))
+        x = augment(torch.cat(self.xb).float()/255, self.aug).as_subclass(torch.Tensor)
+        self.learn.xb = x.contiguous(memory_format=torch.channels_last).chunk(2)
 
     def after_loss(self):
         on,off = (float(t) for t in self.loss_func.terms)
