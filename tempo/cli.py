@@ -5,6 +5,10 @@
 # %% auto #0
 __all__ = ['clear_errors', 'stills_list', 'usual_stills', 'tempo_linear_eval', 'tempo_train']
 
+# %% ../nbs/09_cli.ipynb #382aea03
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 # %% ../nbs/09_cli.ipynb #a36e169d
 import functools, sys
 from fastcore.script import Param, call_parse, store_true

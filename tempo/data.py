@@ -332,7 +332,7 @@ def store_path(
     digest = hashlib.sha256(json.dumps([paths, settings], sort_keys=True).encode()).hexdigest()[:8]
     return xdg_cache_home()/'tempo'/'stores'/f'{Path(paths[0]).stem}-{digest}'
 
-# %% ../nbs/00_data.ipynb #4ef7d30b
+# %% ../nbs/00_data.ipynb #beb2592e
 def _label_of(label, file):
     if label is None: return None
     if callable(label): return label(Path(file))
@@ -341,7 +341,7 @@ def _label_of(label, file):
     return m.group(1)
 
 def _split_clips(clips, splits, seed): # share of the clips by name, e.g. {'train':.8,'val':.2}; whole clips, seeded
-    if sum(splits.values())>1+1e-6: raise ValueError(f"splits={splits} add up to more than 1")
+    if min(splits.values())<=0 or sum(splits.values())>1+1e-6: raise ValueError(f"splits={splits}: give shares above 0 that add up to 1 at most")
     order, edges = np.random.default_rng(seed).permutation(len(clips)), np.cumsum([0,*splits.values()])*len(clips)
     for name,lo,hi in zip(splits, edges[:-1].round().astype(int), edges[1:].round().astype(int)):
         for k in order[lo:hi]: clips[k].split = name
@@ -387,7 +387,7 @@ def build(cls:FrameStore,
         raise FileExistsError(f"{path} exists and is no frame store. Give another path=.")
     return cls._build(sources, path, settings, label, splits, seed, on_error, workers, progress)
 
-# %% ../nbs/00_data.ipynb #b3da023e
+# %% ../nbs/00_data.ipynb #5e82378d
 @patch(cls_method=True)
 def _build(cls:FrameStore, sources, path, settings, label, splits, seed, on_error, workers, progress):
     names = [shard_name(f, **settings) for f in sources]
@@ -408,7 +408,9 @@ def _build(cls:FrameStore, sources, path, settings, label, splits, seed, on_erro
             _check_disk(path, int(total), settings['size'])
             if workers is None: workers = 0 if len(jobs)<2 else min(len(jobs), os.cpu_count())
             bad.update(_decode_all(jobs, int(total), workers, on_error, progress))
-            return cls._finish(sources, names, path, settings, label, splits, seed, bad)
+            store = cls._finish(sources, names, path, settings, label, splits, seed, bad)
+            if progress and jobs: print(f'decoded {len(jobs)} of {len(sources)} files. {store}')
+            return store
     finally:
         if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
 
@@ -469,7 +471,14 @@ def load_stills(
     images = np.stack([open_image(f, size, fit) for _,f in files])
     return Stills(images, np.array([k for k,_ in files]), classes, [f for _,f in files])
 
-# %% ../nbs/00_data.ipynb #ff04a2cc
+# %% ../nbs/00_data.ipynb #0100c2c3
+def _assert_no_leak(tr, te):
+    seen = {hash(x.tobytes()): f for x,f in zip(tr.images, tr.files)}
+    for x,f in zip(te.images, te.files):
+        if (h:=hash(x.tobytes())) in seen:
+            raise ValueError(f"{f} is the same picture as {seen[h]}: what is measured on must not be learnt from. Remove one of the two.")
+
+# %% ../nbs/00_data.ipynb #2331b8fe
 def labelled(
     data, # A folder with `train/<class>/` and `test/<class>/` or `val/<class>/`
     size:int=128, # Side of the square pictures (pixels)
@@ -485,7 +494,9 @@ def labelled(
     if train is None: raise ValueError(f"{data} has no train/ folder. Stills go to {data}/train/<class>/.")
     if test_dir is None: raise ValueError(f"{data} has no {test or 'val/ or test'}/ folder to measure on.")
     tr = load_stills(train, size, fit=fit)
-    return tr, load_stills(test_dir, size, fit=fit, classes=tr.classes)
+    te = load_stills(test_dir, size, fit=fit, classes=tr.classes)
+    _assert_no_leak(tr, te)
+    return tr, te
 
 # %% ../nbs/00_data.ipynb #ebe0a12b
 def subset(
