@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['VIDEO_EXTS', 'IMAGE_EXTS', 'STORE_FORMAT', 'fit_dims', 'to_square', 'open_image', 'natural_key', 'find_sources',
            'probe_video', 'read_frames', 'shard_name', 'write_atomic', 'write_shard', 'Clip', 'FrameStore',
-           'store_path', 'Stills', 'load_stills', 'labelled', 'subset', 'span_labels']
+           'store_path', 'Stills', 'load_stills', 'labelled', 'subset', 'span_labels', 'clear_errors']
 
-# %% ../nbs/00_data.ipynb #66a5cb1e
-import csv, hashlib, json, math, os, re, shutil, subprocess, sys, uuid
+# %% ../nbs/00_data.ipynb #695db48b
+import csv, functools, hashlib, json, math, mmap, os, re, shutil, subprocess, sys, uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -176,7 +176,7 @@ def write_atomic(
     tmp.write_text(text, encoding='utf-8')
     os.replace(tmp, path)
 
-# %% ../nbs/00_data.ipynb #88d82f49
+# %% ../nbs/00_data.ipynb #5d341d8d
 def write_shard(
     path, # A video file, or a folder of frames
     dst, # Where to: `dst`.u8 holds the frames, `dst`.json the facts
@@ -194,7 +194,7 @@ def write_shard(
         with open(tmp, 'wb') as f:
             try:
                 for i,a in read_frames(path, size, fps=fps, fit=fit, threads=threads, salvage=salvage):
-                    f.write(a.tobytes()); index.append(i)
+                    f.write(np.ascontiguousarray(a)); index.append(i)
                     if len(index)%100==0: report(len(index))
             except Exception as e:      # decord raises DECORDError or RuntimeError, PyAV its own: all mean damage here
                 if not salvage or not index: raise ValueError(
@@ -232,7 +232,11 @@ class Clip:
 
     def __len__(self): return self.hi-self.lo
 
-# %% ../nbs/00_data.ipynb #4762b131
+# %% ../nbs/00_data.ipynb #22f5b1a9
+def _advise(m, what, *span): # tell the system how a map will be read, where it listens (not on Windows)
+    if hasattr(mmap, what): m.madvise(getattr(mmap, what), *span)
+
+# %% ../nbs/00_data.ipynb #96b06412
 class FrameStore:
     "Frames of many clips as one array on disk: `store[i]` and `store[[i,j,k]]` are uint8"
     def __init__(self,
@@ -242,8 +246,9 @@ class FrameStore:
         self.path, self.index = Path(path), index
         self.size = s = index['settings']['size']
         self.clips = [Clip(**c) for c in index['clips']]
-        self._maps = [np.memmap(self.path/'shards'/f'{n}.u8', np.uint8, 'r', shape=(k,s,s,3)).view(np.ndarray)
-                      for n,k in index['shards']]
+        maps = [np.memmap(self.path/'shards'/f'{n}.u8', np.uint8, 'r', shape=(k,s,s,3)) for n,k in index['shards']]
+        self._maps, self._raw = [m.view(np.ndarray) for m in maps], [m._mmap for m in maps]
+        for m in self._raw: _advise(m, 'MADV_RANDOM')
         self._offs = np.cumsum([0]+[k for _,k in index['shards']])
 
     def __len__(self): return int(self._offs[-1])
@@ -252,7 +257,7 @@ class FrameStore:
     @property
     def bounds(self): return np.array([(c.lo,c.hi) for c in self.clips]).reshape(-1,2)
 
-# %% ../nbs/00_data.ipynb #b8a273e4
+# %% ../nbs/00_data.ipynb #2bf1ea72
 @patch
 def __getitem__(self:FrameStore, i):
     "Frame `i` as (size,size,3), or frames `i` as (len(i),size,size,3); uint8"
@@ -262,8 +267,9 @@ def __getitem__(self:FrameStore, i):
         return self._maps[s][i%len(self)-self._offs[s]]
     i = np.arange(len(self))[i] if isinstance(i, slice) else np.asarray(i)
     s = np.searchsorted(self._offs, i, 'right')-1
-    out = np.empty((len(i),*self.shape[1:]), np.uint8)
-    for k,(a,b) in enumerate(zip(s.tolist(), (i-self._offs[s]).tolist())): out[k] = self._maps[a][b]
+    at, out, n = list(zip(s.tolist(), (i-self._offs[s]).tolist())), np.empty((len(i),*self.shape[1:]), np.uint8), self.size**2*3
+    for a,b in at: _advise(self._raw[a], 'MADV_WILLNEED', lo := b*n//mmap.PAGESIZE*mmap.PAGESIZE, (b+1)*n-lo)
+    for k,(a,b) in enumerate(at): out[k] = self._maps[a][b]
     return out
 
 # %% ../nbs/00_data.ipynb #d37c3514
@@ -528,3 +534,14 @@ def span_labels(
             if not 0<=a<b<=n: raise ValueError(f"{path}: span {a}–{b} ({r['label']}) does not fit a video of {n} frames")
             out[a:b] = r['label']
     return out
+
+# %% ../nbs/00_data.ipynb #698d7587
+def clear_errors(
+    f, # A command
+): # The command, which ends with exit code 1 and one line where Tempo refuses its input
+    "Print what is wrong instead of a traceback"
+    @functools.wraps(f)
+    def _f(*args, **kwargs):
+        try: return f(*args, **kwargs)
+        except (ValueError, OSError, RuntimeError, FloatingPointError, TypeError) as e: sys.exit(f'{f.__name__}: {e}')
+    return _f

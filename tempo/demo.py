@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['demo_eval', 'run_demo', 'tempo_demo']
 
-# %% ../nbs/08_demo.ipynb #cf3770d1
+# %% ../nbs/08_demo.ipynb #d5682475
 import time
 from pathlib import Path
 from fastcore.script import call_parse
-from .cli import clear_errors                        # first: it sets how PyTorch's threads wait
+import tempo.cli                                         # first: it sets how PyTorch's threads wait
 from .backbones import LITE0, lite_available
+from .data import clear_errors
 from .linear_eval import linear_eval
 from .pretrain import train_tempo
 from .report import plot_efficiency, results_table

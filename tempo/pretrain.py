@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AUGS', 'EARLY', 'TempoModel', 'augment', 'split_early', 'TempoCallback', 'tempo_learner', 'seeded', 'train_tempo']
 
-# %% ../nbs/03_pretrain.ipynb #bdccc140
+# %% ../nbs/03_pretrain.ipynb #5ee34b61
 import math, time
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +20,7 @@ from fastai.optimizer import Adam, params
 from fastai.torch_core import TensorImage, default_device
 from fastai.vision.augment import AffineCoordTfm, Brightness, Contrast, Saturation, PadMode, affine_mat, setup_aug_tfms
 from .data import FrameStore
+from .cuts import split_cuts
 from .sampling import TemporalPdf, pair_dls
 from .barlow_loss import BarlowTwinsLoss, Projector
 from .backbones import Backbone, create_backbone, save_backbone
@@ -136,7 +137,7 @@ def _check_out(out): # fail before training, not after it
     if out.is_dir() or not (out.parent.exists() or out.parent.parent.exists()): raise ValueError(f"out={str(out)!r} cannot be written: make its folder first")
     return out
 
-# %% ../nbs/03_pretrain.ipynb #95b8057c
+# %% ../nbs/03_pretrain.ipynb #ac06563e
 def train_tempo(
     source, # A video, a folder of videos or frames, a list, or a `FrameStore`
     arch:str='resnet34', # A name in torchvision or timm
@@ -154,6 +155,7 @@ def train_tempo(
     out='tempo.safetensors', # Where the backbone goes; None: nowhere
     seed:int=42, # Of the pairs, the projector and the augmentation
     path=None, # The store's folder; None: one in the user's cache
+    cuts:bool=True, # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is
     **kwargs # Passed to `tempo_learner`: proj, aug, freeze, cbs …
 )->Learner: # `learn.model.backbone` is the result
     "Pre-train a backbone on video by temporal coherence"
@@ -163,6 +165,7 @@ def train_tempo(
     with seeded(seed):
         backbone = weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
         store = source if isinstance(source, FrameStore) else FrameStore.build(source, path, size)
+        if cuts and store is not source: store = split_cuts(store)
         dls = pair_dls(store, bs, pdf=pdf, proximity=proximity, seed=seed, n=steps*bs if steps else None)
         kwargs.setdefault('freeze', weights is not None)
         learn, t0 = tempo_learner(dls, arch, weights=backbone, lmb=lmb, **kwargs), time.time()
