@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['stills_list', 'usual_stills', 'tempo_linear_eval', 'tempo_train']
 
-# %% ../nbs/09_cli.ipynb #382aea03
+# %% ../nbs/09_cli.ipynb #8b602a6a
 import os
+from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 # %% ../nbs/09_cli.ipynb #06935582
@@ -34,7 +35,7 @@ def usual_stills(
     most = min((tr.labels==k).sum() for k in range(len(tr.classes)))
     return [n for n in (1,5,10,15,20) if n<=most]
 
-# %% ../nbs/09_cli.ipynb #210cc927
+# %% ../nbs/09_cli.ipynb #02996e46
 @call_parse
 @clear_errors
 def tempo_linear_eval(
@@ -53,9 +54,9 @@ def tempo_linear_eval(
     ns = stills_list(samples_pc) if samples_pc else usual_stills(data)
     r = linear_eval(path, data, ns, runs, seed, size=size, arch=arch, name=name)
     print(results_table([r]).to_string())
-    r.save(results, kind='linear', backbone=path)
+    r.save(results, kind='linear', backbone=Path(path).name)
 
-# %% ../nbs/09_cli.ipynb #55a6f40e
+# %% ../nbs/09_cli.ipynb #aa4f1d0c
 @call_parse
 @clear_errors
 def tempo_train(
@@ -85,4 +86,4 @@ def tempo_train(
     ns, size = usual_stills(eval), learn.model.backbone.size
     pair = [linear_eval(b, eval, ns, size=size, arch=arch, name=n) for b,n in ((weights, weights), (save_model, 'tempo'))]
     print(results_table(pair).to_string())
-    for r,b in zip(pair, (weights, save_model)): r.save(results, kind='linear', backbone=b, video=video)
+    for r,b in zip(pair, (weights, save_model)): r.save(results, kind='linear', backbone=Path(b).name, video=video)
