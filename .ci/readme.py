@@ -10,10 +10,14 @@ from nbconvert import MarkdownExporter
 from nbdev.processors import FilterDefaults
 import nbformat
 
+class Plain(FilterDefaults):
+    "nbdev's processors without links into the site: the README is read where there may be none"
+    def procs(self): return super().procs().filter(lambda p: p.__name__!='add_links')
+
 def processed():
     "The front page as nbdev prepares it for quarto, hidden sources left out"
     nb = read_nb('nbs/index.ipynb')
-    FilterDefaults()(nb)
+    Plain()(nb)
     nb = nbformat.from_dict(dict(nb))
     for c in nb.cells:
         if c.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', c.source, re.M): c.source = ''
@@ -24,7 +28,9 @@ def processed():
 def readme():
     "README.md's text, and its figures by name"
     text, res = MarkdownExporter().from_notebook_node(processed(), resources=dict(output_files_dir='index_files', unique_key='figure'))
-    text = re.sub(r'```python\n\s*```\n', '', text)
+    title = read_nb('nbs/index.ipynb').cells[0].source                               # nbdev turned it into front matter
+    text = re.sub(r'^\s*---\n.*?\n---\n(\s*<!--.*?-->)?', lambda m: title+'\n', text, count=1, flags=re.S)
+    text = re.sub(r'```(python)?\n\s*```\n', '', text).replace('![png]', '![Accuracy over labelled stills a class, ImageNet against Tempo]', 1)
     text = re.sub(r'\]\((\w+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
     return '<!-- made from nbs/index.ipynb by .ci/readme.py -->\n\n' + re.sub(r'\n{3,}', '\n\n', text).strip()+'\n', res['outputs']
 

@@ -6,7 +6,7 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LITE0', 'Backbone', 'lite_available', 'create_backbone', 'extract_features',
            'find_backbone', 'save_backbone', 'load_backbone', 'get_backbone']
 
-# %% ../nbs/02a_backbones.ipynb #df34bc50
+# %% ../nbs/02a_backbones.ipynb #3825b9f0
 import copy, difflib, importlib.util, json, os, uuid
 from pathlib import Path
 import timm, torch, torchvision
@@ -14,6 +14,7 @@ from torch import nn
 from fastcore.all import *
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 # %% ../nbs/02a_backbones.ipynb #b2f46125
 IMAGENET_MEAN, IMAGENET_STD = (.485,.456,.406), (.229,.224,.225)  # what torchvision's weights were trained with
@@ -102,7 +103,7 @@ def create_backbone(
     n = _strip_head(net, arch)
     return Backbone(net, arch=arch, n_features=n, mean=mean, std=std, meta=dict(start=weights or 'random'))
 
-# %% ../nbs/02a_backbones.ipynb #d85436a1
+# %% ../nbs/02a_backbones.ipynb #1a5db6bf
 def extract_features(
     backbone:nn.Module, # Pictures → features
     images, # (N,H,W,3) uint8, as a store or `Stills` hold them
@@ -116,7 +117,8 @@ def extract_features(
     backbone.eval()
     try:
         with torch.inference_mode():
-            out = [backbone(torch.as_tensor(images[i:i+bs]).permute(0,3,1,2).to(device)).float().cpu() for i in range(0,len(images),bs)]
+            batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=len(images)<300)
+            out = [backbone(torch.as_tensor(images[i:i+bs]).permute(0,3,1,2).to(device)).float().cpu() for i in batches]
     finally:
         for m,t in modes: m.training = t
     return torch.cat(out).clone()

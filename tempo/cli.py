@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['stills_list', 'usual_stills', 'tempo_linear_eval', 'tempo_train']
 
-# %% ../nbs/09_cli.ipynb #8b602a6a
-import os
+# %% ../nbs/09_cli.ipynb #b198877f
+import os, warnings
 from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)    # fastai's import, nobody's business here
 
 # %% ../nbs/09_cli.ipynb #06935582
 from fastcore.script import bool_arg, call_parse
@@ -56,7 +57,7 @@ def tempo_linear_eval(
     print(results_table([r]).to_string())
     r.save(results, kind='linear', backbone=Path(path).name)
 
-# %% ../nbs/09_cli.ipynb #aa4f1d0c
+# %% ../nbs/09_cli.ipynb #7f5d6f8f
 @call_parse
 @clear_errors
 def tempo_train(
@@ -73,7 +74,7 @@ def tempo_train(
     steps:int=None, # Batches in all, instead of epochs
     bs:int=128, # Pairs a batch
     size:int=128, # Side of the frames (pixels)
-    aug:str='light', # none, light or strong
+    aug:str='strong', # none, light or strong
     seed:int=42, # Of pairs, projector and augmentation
     cuts:bool_arg=True, # End clips where the scene changes
     results:str='results/linear_eval.jsonl', # Where --eval adds its rows

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['demo_eval', 'run_demo', 'tempo_demo']
 
-# %% ../nbs/08_demo.ipynb #d5682475
+# %% ../nbs/08_demo.ipynb #326309ec
 import time
 from pathlib import Path
 from fastcore.script import call_parse
+from tqdm import tqdm
 import tempo.cli                                         # first: it sets how PyTorch's threads wait
 from .backbones import LITE0, lite_available
 from .data import clear_errors
@@ -17,7 +18,7 @@ from .pretrain import train_tempo
 from .report import plot_efficiency, results_table
 from .synthetic import LETTERS, make_signs
 
-# %% ../nbs/08_demo.ipynb #7e982db2
+# %% ../nbs/08_demo.ipynb #9506901e
 def demo_eval(
     data, # A folder with `train/<class>/` and `test/<class>/`
     backbone, # The path of what Tempo made
@@ -29,9 +30,8 @@ def demo_eval(
     size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
 )->list: # `EvalResult`s
     "Random, the start, and Tempo, side by side"
-    names = ['random'] + (['imagenet'] if start=='imagenet' else [])
-    kw = dict(samples_pc=list(ns), runs=runs, test='test', size=size)
-    return [linear_eval(n, data, arch=arch, **kw) for n in names] + [linear_eval(backbone, data, name=f'tempo from {start}', **kw)]
+    names = {'random':'random', **({'imagenet':'imagenet'} if start=='imagenet' else {}), str(backbone):f'tempo from {start}'}
+    return [linear_eval(b, data, list(ns), runs, arch=arch, test='test', size=size, name=n) for b,n in tqdm(names.items(), desc='evaluating')]
 
 # %% ../nbs/08_demo.ipynb #da2169c6
 def run_demo(

@@ -81,11 +81,11 @@ def split_early(
     ps = params(body)
     return [ps[:k], ps[k:], params(model.projector)]
 
-# %% ../nbs/03_pretrain.ipynb #bfa450b0
+# %% ../nbs/03_pretrain.ipynb #70e0667a
 class TempoCallback(Callback):
     "Feeds two views: bytes to floats, augmented each by itself; records both terms of the loss; stops at NaN"
     order = 5
-    def __init__(self, aug='light'): self.aug = aug
+    def __init__(self, aug='strong'): self.aug = aug
     def before_fit(self): self.history = []
     def before_epoch(self): self.dls.train.epoch_no = self.epoch      # peeking at a batch beforehand changes no pair
     def before_validate(self): raise CancelValidException             # there is no validation loss; evaluation is another chapter
@@ -99,7 +99,7 @@ class TempoCallback(Callback):
         if not math.isfinite(on+off): raise FloatingPointError(
             f"the loss became {on+off} at step {self.train_iter}: the learning rate is most likely too high. Try a tenth of lr={self.opt.hypers[-1]['lr']:.2g}.")
 
-# %% ../nbs/03_pretrain.ipynb #8f0917e4
+# %% ../nbs/03_pretrain.ipynb #95c265a3
 def tempo_learner(
     dls, # From `pair_dls`
     arch:str='resnet34', # A name in torchvision or timm
@@ -107,7 +107,7 @@ def tempo_learner(
     weights='imagenet', # 'imagenet', None for a random start, or the path of a saved backbone
     lmb:float=5e-3, # λ of the loss
     proj:int=1024, # Width of the projector's three layers
-    aug='light', # None, 'light', 'strong' or a function of a batch
+    aug='strong', # None, 'light', 'strong' or a function of a batch
     freeze:bool=None, # Leave the early layers alone; None: where there is a start to keep
     opt_func=Adam, # fastai optimizer; `Adam` decouples weight decay
     **kwargs # Passed to `Learner`
