@@ -25,7 +25,7 @@ from .sampling import TemporalPdf, pair_dls
 from .barlow_loss import BarlowTwinsLoss, Projector
 from .backbones import Backbone, create_backbone, save_backbone
 
-# %% ../nbs/03_pretrain.ipynb #dcc25e1f
+# %% ../nbs/03_pretrain.ipynb #8c3414de
 class TempoModel(nn.Module):
     "Backbone and projector; two views in, two projections out"
     def __init__(self,
@@ -35,7 +35,10 @@ class TempoModel(nn.Module):
         super().__init__()
         self.backbone, self.projector = backbone, projector
 
-    def forward(self, x1, x2): # two batches (N,3,H,W) → two batches (N,D)
+    def forward(self,
+        x1, # First views (N,3,H,W)
+        x2, # Second views, in the same order
+    ): # Two batches of projections (N,D)
         return tuple(self.projector(self.backbone(torch.cat([x1,x2]))).chunk(2))
 
 # %% ../nbs/03_pretrain.ipynb #4c0e7f32
@@ -81,19 +84,29 @@ def split_early(
     ps = params(body)
     return [ps[:k], ps[k:], params(model.projector)]
 
-# %% ../nbs/03_pretrain.ipynb #70e0667a
+# %% ../nbs/03_pretrain.ipynb #85ebb00f
 class TempoCallback(Callback):
     "Feeds two views: bytes to floats, augmented each by itself; records both terms of the loss; stops at NaN"
     order = 5
-    def __init__(self, aug='strong'): self.aug = aug
-    def before_fit(self): self.history = []
-    def before_epoch(self): self.dls.train.epoch_no = self.epoch      # peeking at a batch beforehand changes no pair
-    def before_validate(self): raise CancelValidException             # there is no validation loss; evaluation is another chapter
+    def __init__(self,
+        aug='strong', # None, 'light', 'strong' or a function of a batch
+    ): self.aug = aug
+    def before_fit(self):
+        "No history yet: (loss, agreement, redundancy) of every step"
+        self.history = []
+    def before_epoch(self):
+        "The pairs of this epoch, whoever peeked at a batch beforehand"
+        self.dls.train.epoch_no = self.epoch
+    def before_validate(self):
+        "There is no validation loss; evaluation is another chapter"
+        raise CancelValidException
     def before_batch(self):
+        "Bytes to floats, and each view changed by itself"
         x = augment(torch.cat(self.xb).float()/255, self.aug).as_subclass(torch.Tensor)
         self.learn.xb = x.contiguous(memory_format=torch.channels_last).chunk(2)
 
     def after_loss(self):
+        "Both terms into the history, and a stop where they are not finite"
         on,off = (float(t) for t in self.loss_func.terms)
         self.history.append((on+self.loss_func.lmb*off, on, off))
         if not math.isfinite(on+off): raise FloatingPointError(

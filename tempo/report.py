@@ -63,7 +63,7 @@ def results_table(
     rows = {r.name: {f"n = {'all' if n is None else n}": pm(a) for n,a in zip(r.samples_pc, r.accs)} for r in results}
     return pd.DataFrame.from_dict(rows, orient='index').fillna('')
 
-# %% ../nbs/03a_report.ipynb #6f38af67
+# %% ../nbs/03a_report.ipynb #72047b0e
 def plot_efficiency(
     results, # `EvalResult`s
     ax=None, # Matplotlib axes; None: new ones
@@ -80,7 +80,9 @@ def plot_efficiency(
     return ax
 
 @patch
-def plot(self:EvalResult, ax=None):
+def plot(self:EvalResult,
+    ax=None, # Matplotlib axes; None: new ones
+): # The axes
     "Accuracy over labelled stills a class"
     return plot_efficiency([self], ax)
 

@@ -23,25 +23,37 @@ def register_pdf(
     PDFS[f.__name__] = f
     return f
 
-# %% ../nbs/01_sampling.ipynb #c89d44ab
+# %% ../nbs/01_sampling.ipynb #c9735ba8
 @register_pdf
-def uniform(k, proximity): 
+def uniform(
+    k, # Offsets (frames), never 0
+    proximity, # τ (frames)
+): # Weights ≥ 0
     "Every frame at most `proximity` away, alike (the thesis's first choice)"
     return (np.abs(k)<=proximity).astype(float)
 
 @register_pdf
-def normal(k, proximity):
+def normal(
+    k, # Offsets (frames), never 0
+    proximity, # σ (frames)
+): # Weights ≥ 0
     "The normal density with standard deviation `proximity` (the thesis's second choice)"
     return np.exp(-.5*(k/proximity)**2)
 
-# %% ../nbs/01_sampling.ipynb #2d680674
+# %% ../nbs/01_sampling.ipynb #a5b5e09a
 @register_pdf
-def laplace(k, proximity):
+def laplace(
+    k, # Offsets (frames), never 0
+    proximity, # scale (frames)
+): # Weights ≥ 0
     "Two-sided exponential with scale `proximity`: sharper than `normal` in the middle, with longer tails"
     return np.exp(-np.abs(k)/proximity)
 
 @register_pdf
-def future(k, proximity):
+def future(
+    k, # Offsets (frames), never 0
+    proximity, # τ (frames)
+): # Weights ≥ 0
     "Every frame at most `proximity` later, alike: the first view is always the earlier one"
     return ((k>0)&(k<=proximity)).astype(float)
 
@@ -126,10 +138,15 @@ def epoch(self:PairSampler,
     i = a-self._offs[c]+self.first[c]
     return np.stack([i, self.pdf.draw(i, self.lo[c], self.hi[c], rng)], 1)
 
-# %% ../nbs/01_sampling.ipynb #d5fae4fd
+# %% ../nbs/01_sampling.ipynb #44476e4b
 class FramePair(fastuple):
     "(frame, frame, distance in frames): what one training example is"
-    def show(self, ctx=None, fps=None, figsize=(3,1.7), **kwargs):
+    def show(self,
+        ctx=None, # Matplotlib axes; None: new ones
+        fps:float=None, # Frames a second, where known
+        figsize=(3,1.7), # Of new axes (inches)
+        **kwargs # Not used; fastai passes some
+    ):
         "Both frames side by side; the title gives their distance in frames, and in seconds where `fps` is known"
         import matplotlib.pyplot as plt
         a,b,d = self
@@ -139,7 +156,7 @@ class FramePair(fastuple):
         ctx.set_title(f'{int(d):+d} frames' + (f', {int(d)/fps:+.2f} s' if fps else ''), fontsize=8)
         return ctx
 
-# %% ../nbs/01_sampling.ipynb #4d5a6b87
+# %% ../nbs/01_sampling.ipynb #787eb0d6
 class PairDL(TfmdDL):
     "Batches of (first views, second views, distance): two uint8 tensors (N,3,H,W) and one of frames (N,)"
     def __init__(self,
@@ -150,7 +167,8 @@ class PairDL(TfmdDL):
         n:int=None, # Pairs an epoch; None: one for every frame
         num_workers:int=0, # Processes that gather frames: 0 is fast, since a frame is one copy
         device=None, # Where batches go
-        **kwargs):
+        **kwargs # Passed to fastai's `TfmdDL`
+    ):
         n = n or len(sampler)
         if bs<2: raise ValueError(f"bs={bs}: the loss compares pairs within a batch and needs at least 2")
         if n<bs: raise ValueError(f"{n} pairs an epoch do not fill one batch of bs={bs}. Use a smaller bs or more video.")
@@ -158,7 +176,7 @@ class PairDL(TfmdDL):
         super().__init__(dataset=range(n), bs=bs, num_workers=num_workers, drop_last=True, device=device, **kwargs)
         self._n_inp = 2
 
-# %% ../nbs/01_sampling.ipynb #22008ab6
+# %% ../nbs/01_sampling.ipynb #74b8574e
 @patch
 def before_iter(self:PairDL):
     "A new epoch, new pairs: made here, in the main process"
@@ -170,11 +188,13 @@ def before_iter(self:PairDL):
 def get_idxs(self:PairDL): return range(len(self.dataset))
 
 @patch
-def create_batches(self:PairDL, samps):
+def create_batches(self:PairDL,
+    samps, # Numbers of the epoch's pairs
+):
     "Batches of pairs `samps`, gathered from the store"
     for b in chunked(samps, self.bs, drop_last=True): yield self.fetch(self.pairs[list(b)])
 
-# %% ../nbs/01_sampling.ipynb #17bbf9e2
+# %% ../nbs/01_sampling.ipynb #e3fe2af1
 @patch
 def fetch(self:PairDL,
     pairs, # (n,2) frames
@@ -185,7 +205,12 @@ def fetch(self:PairDL,
     return FramePair(to_t(i), to_t(j), torch.from_numpy(j-i))
 
 @patch
-def show_batch(self:PairDL, b=None, max_n:int=8, ncols:int=4, **kwargs):
+def show_batch(self:PairDL,
+    b=None, # A batch; None: the first pairs of epoch 0
+    max_n:int=8, # Pairs to show at most
+    ncols:int=4, # Pairs in a row
+    **kwargs # Not used; fastai passes some
+):
     "A few pairs of one batch, with their distances"
     import matplotlib.pyplot as plt
     if b is None: b = self.fetch(self.sampler.epoch(0, max(max_n,2))[:max_n])
@@ -246,9 +271,11 @@ class Proximity:
         secs = f' ({self.proximity/self.fps:.2f} s)' if self.fps else ''
         return f'proximity {self.proximity} frames{secs}' + ('' if self.reached else ': frames still resemble each other at the longest distance measured')
 
-# %% ../nbs/01_sampling.ipynb #67774461
+# %% ../nbs/01_sampling.ipynb #9b6c763d
 @patch
-def plot(self:Proximity, ax=None):
+def plot(self:Proximity,
+    ax=None, # Matplotlib axes; None: new ones
+): # The axes
     "Resemblance over temporal distance, with the suggestion"
     import matplotlib.pyplot as plt
     if ax is None: _,ax = plt.subplots(figsize=(4.5,2.6))
