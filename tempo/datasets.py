@@ -6,14 +6,14 @@
 __all__ = ['DATASETS', 'MODELS', 'Source', 'list_sources', 'find_source', 'file_digest', 'file_problem', 'browser_link', 'fetch',
            'name_problem', 'unpack', 'content_folder', 'get_data', 'get_models', 'tempo_data', 'tempo_models']
 
-# %% ../nbs/00c_datasets.ipynb #de9e3d52
+# %% ../nbs/00c_datasets.ipynb #0c3ec107
 import bz2, gzip, hashlib, inspect, json, lzma, os, re, shutil, stat, tarfile, tempfile, unicodedata, zipfile, zlib
 from collections import namedtuple
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
 from filelock import FileLock
 from .data import clear_errors
 from .synthetic import make_signs
@@ -320,22 +320,22 @@ def get_models(
     "Weights by name: fetched the first time, at once from then on"
     return _get(name, MODELS, folder or f'models/{name}', progress)
 
-# %% ../nbs/00c_datasets.ipynb #f3140fb8
+# %% ../nbs/00c_datasets.ipynb #d4d4b095
 @call_parse
 @clear_errors
 def tempo_data(
-    name:Param('Name of the data set; without a name, all are listed', str, opt=False, nargs='?')=None,
+    name:str, # Name of the data set, or `list` to see all names
     out:str=None, # Folder to make; default: data/NAME
 ):
     "Fetch or make a data set by name"
-    print(get_data(name, out) if name else list_sources(DATASETS))
+    print(list_sources(DATASETS) if name=='list' else get_data(name, out))
 
-# %% ../nbs/00c_datasets.ipynb #5230516d
+# %% ../nbs/00c_datasets.ipynb #f8b10417
 @call_parse
 @clear_errors
 def tempo_models(
-    name:Param('Name of the weights; without a name, all are listed', str, opt=False, nargs='?')=None,
+    name:str, # Name of the weights, or `list` to see all names
     out:str=None, # Folder to make; default: models/NAME
 ):
     "Fetch weights by name"
-    print(get_models(name, out) if name else list_sources(MODELS))
+    print(list_sources(MODELS) if name=='list' else get_models(name, out))

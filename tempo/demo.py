@@ -33,7 +33,7 @@ def demo_eval(
     names = {'random':'random', **({'imagenet':'imagenet'} if start=='imagenet' else {}), str(backbone):f'tempo from {start}'}
     return [linear_eval(b, data, list(ns), runs, arch=arch, test='test', size=size, name=n) for b,n in tqdm(names.items(), desc='evaluating')]
 
-# %% ../nbs/08_demo.ipynb #da2169c6
+# %% ../nbs/08_demo.ipynb #6ce179bb
 def run_demo(
     out='tempo_demo', # Folder for data, backbone, table and figure
     *,
@@ -52,7 +52,8 @@ def run_demo(
 )->list: # `EvalResult`s
     "Make data, pre-train, evaluate; write the backbone, the table and the figure to `out`"
     out, weights = Path(out), weights or ('imagenet' if lite_available() or arch!=LITE0 else 'random')
-    data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2, seed=seed)
+    data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2,
+                      test_clips_pc=3, test_frames=30, test_stills_pc=9, seed=seed)
     kwargs = dict(proximity=30, aug='light') | kwargs
     learn = train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
                         path=out/'store', out=out/'tempo.safetensors', **kwargs)
