@@ -6,12 +6,11 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LITE0', 'Backbone', 'lite_available', 'create_backbone', 'extract_features',
            'find_backbone', 'save_backbone', 'load_backbone', 'get_backbone']
 
-# %% ../nbs/02a_backbones.ipynb #3825b9f0
-import copy, difflib, importlib.util, json, os, uuid
+# %% ../nbs/02a_backbones.ipynb #88058b61
+import difflib, importlib.util, json, os, uuid
 from pathlib import Path
 import timm, torch, torchvision
 from torch import nn
-from fastcore.all import *
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm

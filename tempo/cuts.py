@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['CUTS_FORMAT', 'signature', 'distance', 'cut_scores', 'find_cuts', 'split_clip', 'split_cuts']
 
-# %% ../nbs/00b_cuts.ipynb #07175df2
+# %% ../nbs/00b_cuts.ipynb #23cd8722
 import hashlib, json
 from dataclasses import asdict, replace
 import numpy as np
 from PIL import Image
-from fastcore.all import *
 from .data import FrameStore, Clip, write_atomic
 
 # %% ../nbs/00b_cuts.ipynb #19e7e561

@@ -309,14 +309,14 @@ def _decode_in_process(job, report):
         raise ValueError(f"{job['path']} crashed the decoder (exit code {p.wait()}). Re-encode it or leave it out.")
     finally: p.kill(); p.wait()
 
-# %% ../nbs/00_data.ipynb #24b6fb4d
+# %% ../nbs/00_data.ipynb #4bbaf3d0
 def _decode_all(jobs, total, workers, on_error, progress):
     "Run the `jobs`; the failures as {path: message}"
     bar, done, bad = tqdm(total=total, unit='frame', disable=not progress or not jobs, desc='decoding'), {}, {}
     def one(job):
         def report(n): bar.update(n-done.get(job['path'],0)); done[job['path']] = n
         try: meta = _decode_in_process(job, report) if workers else write_shard(**job, report=report)
-        except ValueError as e:
+        except ValueError:
             if on_error=='raise': raise
             try: meta = write_shard(**job, salvage=True)
             except ValueError as e2: bad[job['path']] = str(e2); return

@@ -33,7 +33,7 @@ def demo_eval(
     names = {'random':'random', **({'imagenet':'imagenet'} if start=='imagenet' else {}), str(backbone):f'tempo from {start}'}
     return [linear_eval(b, data, list(ns), runs, arch=arch, test='test', size=size, name=n) for b,n in tqdm(names.items(), desc='evaluating')]
 
-# %% ../nbs/08_demo.ipynb #6ce179bb
+# %% ../nbs/08_demo.ipynb #05717960
 def run_demo(
     out='tempo_demo', # Folder for data, backbone, table and figure
     *,
@@ -55,7 +55,7 @@ def run_demo(
     data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2,
                       test_clips_pc=3, test_frames=30, test_stills_pc=9, seed=seed)
     kwargs = dict(proximity=30, aug='light') | kwargs
-    learn = train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
+    train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
                         path=out/'store', out=out/'tempo.safetensors', **kwargs)
     results = demo_eval(data, out/'tempo.safetensors', arch=arch, start=weights, ns=ns, runs=runs)
     results_table(results).to_csv(out/'table.csv')

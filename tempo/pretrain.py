@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AUGS', 'EARLY', 'TempoModel', 'augment', 'split_early', 'TempoCallback', 'tempo_learner', 'seeded', 'train_tempo']
 
-# %% ../nbs/03_pretrain.ipynb #5ee34b61
+# %% ../nbs/03_pretrain.ipynb #d8c7469c
 import math, time
 from contextlib import contextmanager
 from functools import partial
@@ -15,9 +15,9 @@ from torch import nn
 from fastcore.all import *
 from fastai.callback.all import *
 from fastai.callback.core import CancelValidException
-from fastai.learner import Learner, Recorder
+from fastai.learner import Learner
 from fastai.optimizer import Adam, params
-from fastai.torch_core import TensorImage, default_device
+from fastai.torch_core import TensorImage
 from fastai.vision.augment import AffineCoordTfm, Brightness, Contrast, Saturation, PadMode, affine_mat, setup_aug_tfms
 from .data import FrameStore
 from .cuts import split_cuts

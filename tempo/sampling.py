@@ -6,13 +6,12 @@
 __all__ = ['PDFS', 'register_pdf', 'uniform', 'normal', 'laplace', 'future', 'TemporalPdf', 'PairSampler', 'FramePair', 'PairDL',
            'pair_dls', 'thumbnails', 'Proximity', 'suggest_proximity']
 
-# %% ../nbs/01_sampling.ipynb #f83da0ad
+# %% ../nbs/01_sampling.ipynb #d86ebafa
 import numpy as np, torch
 from fastcore.all import *
 from fastai.data.load import DataLoader
-from fastai.data.core import TfmdDL, DataLoaders, show_batch
+from fastai.data.core import TfmdDL, DataLoaders
 from fastai.torch_core import TensorImage, default_device
-from .data import FrameStore
 
 # %% ../nbs/01_sampling.ipynb #f8c09927
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
@@ -220,7 +219,7 @@ def show_batch(self:PairDL,
     for ax in axs.flat: ax.axis('off')
     for ax,x in zip(axs.flat, zip(*(o[:k] for o in b))): FramePair(*x).show(ctx=ax, fps=fps)
 
-# %% ../nbs/01_sampling.ipynb #11c38588
+# %% ../nbs/01_sampling.ipynb #ea0f77ae
 def pair_dls(
     store, # A `FrameStore`
     bs:int=128, # Pairs a batch
@@ -235,7 +234,7 @@ def pair_dls(
 )->DataLoaders: # One training loader; there is no validation loss here, evaluation is what validates
     "fastai `DataLoaders` of frame pairs"
     clips = [(c.lo,c.hi) for c in store.clips if split in (None, c.split) and len(c)>1]
-    if not clips: raise ValueError(f"no clip with two frames or more" + (f" in split {split!r}" if split else ''))
+    if not clips: raise ValueError("no clip with two frames or more" + (f" in split {split!r}" if split else ''))
     dl = PairDL(store, PairSampler(clips, pdf, proximity, seed=seed), bs, n=n, num_workers=num_workers, device=device or default_device())
     return DataLoaders(dl, DataLoader([], bs=1), device=device or default_device())     # fastai skips an empty validation set
 
