@@ -71,7 +71,7 @@ def tempo_linear_eval(
     print(results_table([r]).to_string())
     r.save(results, kind='linear', backbone=Path(path).name)
 
-# %% ../nbs/09_cli.ipynb #7f5d6f8f
+# %% ../nbs/09_cli.ipynb #eae1054e
 @call_parse
 @clear_errors
 def tempo_train(
@@ -90,12 +90,13 @@ def tempo_train(
     size:int=128, # Side of the frames (pixels)
     aug:str='strong', # none, light or strong
     seed:int=42, # Of pairs, projector and augmentation
+    average:float=1., # Keep this share of the way from the start to the trained weights
     cuts:bool_arg=True, # End clips where the scene changes
     results:str='results/linear_eval.jsonl', # Where --eval adds its rows
 ):
     "Pre-train a backbone on video by temporal coherence"
     learn = train_tempo(video, arch, weights=None if weights=='random' else weights, pdf=pdf, proximity=proximity, epochs=epochs, steps=steps,
-                        bs=bs, lr=lr, lmb=l, size=size, out=save_model, seed=seed, cuts=cuts, aug=None if aug=='none' else aug)
+                        bs=bs, lr=lr, lmb=l, size=size, out=save_model, seed=seed, average=average, cuts=cuts, aug=None if aug=='none' else aug)
     print(f"wrote {save_model} after {learn.model.backbone.meta['train_seconds']} s")
     if not eval: return
     ns, size = usual_stills(eval), learn.model.backbone.size

@@ -33,7 +33,7 @@ def demo_eval(
     names = {'random':'random', **({'imagenet':'imagenet'} if start=='imagenet' else {}), str(backbone):f'tempo from {start}'}
     return [linear_eval(b, data, list(ns), runs, arch=arch, test='test', size=size, name=n) for b,n in tqdm(names.items(), desc='evaluating')]
 
-# %% ../nbs/08_demo.ipynb #05717960
+# %% ../nbs/08_demo.ipynb #3511730b
 def run_demo(
     out='tempo_demo', # Folder for data, backbone, table and figure
     *,
@@ -43,7 +43,7 @@ def run_demo(
     size:int=96, # Side of the frames (pixels)
     arch:str=LITE0, # A name in torchvision or timm
     weights:str=None, # 'imagenet' or 'random'; None: ImageNet where the `lite` extra is installed
-    steps:int=150, # Batches of pre-training
+    steps:int=170, # Batches of pre-training
     bs:int=64, # Pairs a batch
     ns=(1,5,20), # Labelled stills a class
     runs:int=10, # Draws of the labelled stills
@@ -54,7 +54,7 @@ def run_demo(
     out, weights = Path(out), weights or ('imagenet' if lite_available() or arch!=LITE0 else 'random')
     data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2,
                       test_clips_pc=3, test_frames=30, test_stills_pc=9, seed=seed)
-    kwargs = dict(proximity=30, aug='light') | kwargs
+    kwargs = dict(proximity=30, lr=2e-3, aug='light', average=.75 if weights=='imagenet' else 1.) | kwargs
     train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
                         path=out/'store', out=out/'tempo.safetensors', **kwargs)
     results = demo_eval(data, out/'tempo.safetensors', arch=arch, start=weights, ns=ns, runs=runs)
@@ -64,12 +64,12 @@ def run_demo(
     plot_efficiency(results).figure.savefig(out/'figure.png', dpi=150, bbox_inches='tight')
     return results
 
-# %% ../nbs/08_demo.ipynb #b278c1fa
+# %% ../nbs/08_demo.ipynb #537b4969
 @call_parse
 @clear_errors
 def tempo_demo(
     out:str='tempo_demo', # Folder for data, backbone, table and figure
-    steps:int=150, # Batches of pre-training
+    steps:int=170, # Batches of pre-training
     seed:int=42, # Of everything
 ):
     "Pre-train on synthetic signs and measure what it bought: a few minutes on two cores"
