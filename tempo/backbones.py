@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LITE0', 'Backbone', 'lite_available', 'create_backbone', 'extract_features',
-           'find_backbone', 'save_backbone', 'load_backbone', 'get_backbone']
+           'find_backbone', 'save_backbone', 'load_backbone', 'export_onnx', 'model_card', 'write_card', 'get_backbone']
 
-# %% ../nbs/02a_backbones.ipynb #88058b61
-import difflib, importlib.util, json, os, uuid
+# %% ../nbs/02a_backbones.ipynb #04fb7ade
+import copy, difflib, importlib.util, json, os, uuid
 from pathlib import Path
-import timm, torch, torchvision
+import numpy as np, timm, torch, torchvision
 from torch import nn
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -152,15 +152,29 @@ def save_backbone(
     finally: part.unlink(missing_ok=True)
     return path
 
-# %% ../nbs/02a_backbones.ipynb #703fa5c8
+# %% ../nbs/02a_backbones.ipynb #96047d1e
+_CHILDREN = {'0':'conv1', '1':'bn1', '4':'layer1', '5':'layer2', '6':'layer3', '7':'layer4'}  # of a torchvision ResNet, in order
+_RESNETS = {('basic',2,2,2,2):'resnet18', ('basic',3,4,6,3):'resnet34', ('bottleneck',3,4,6,3):'resnet50', ('bottleneck',3,4,23,3):'resnet101'}
+
+def _from_thesis(sd): # (header, tensors) of a checkpoint of the thesis: a ResNet's children in an nn.Sequential, heads beside it
+    keys = {k: k.removeprefix('module.').removeprefix('backbone.').split('.') for k in sd}
+    body = {'.'.join([_CHILDREN[p[0]], *p[1:]]): sd[k] for k,p in keys.items() if p[0] in _CHILDREN}
+    if 'conv1.weight' not in body: return None, None
+    depth = [len({k.split('.')[1] for k in body if k.startswith(f'layer{i}.')}) for i in (1,2,3,4)]
+    kind = 'bottleneck' if 'layer1.0.conv3.weight' in body else 'basic'
+    arch = _RESNETS.get((kind, *depth))
+    head = dict(arch=arch, n_features=len(body['layer4.0.bn3.weight' if kind=='bottleneck' else 'layer4.0.bn2.weight']),
+                mean=IMAGENET_MEAN, std=IMAGENET_STD, size=128, meta=dict(start="a checkpoint of the thesis's scripts"))
+    return (json.dumps(head), body) if arch else (None, None)
+
 def _read_weights(path): # (header, tensors), never unpickling objects
     if path.suffix=='.pth':
         ck = torch.load(path, map_location='cpu', weights_only=True)
-        return (ck['tempo'], ck['state_dict']) if isinstance(ck, dict) and 'tempo' in ck else (None,None)
+        return (ck['tempo'], ck['state_dict']) if isinstance(ck, dict) and 'tempo' in ck else _from_thesis(ck)
     with safe_open(path, 'pt') as f: return (f.metadata() or {}).get('tempo'), {k:f.get_tensor(k) for k in f.keys()}
 
 def load_backbone(
-    path, # A file that `save_backbone` wrote
+    path, # A file that `save_backbone` wrote, or a checkpoint of the thesis's scripts
 )->Backbone:
     "The backbone that was saved, with its normalisation and its header's `meta`"
     path = Path(path)
@@ -172,6 +186,68 @@ def load_backbone(
     b = create_backbone(head['arch'], None)
     b.body.load_state_dict(sd)
     return Backbone(b.body, **head)
+
+# %% ../nbs/02a_backbones.ipynb #4bdce9c4
+def export_onnx(
+    backbone:Backbone, # What to export
+    path, # Ends in .onnx
+    *,
+    size:int=None, # Side of the pictures (pixels); None: the backbone's
+    tol:float=1e-3, # Largest difference from PyTorch's features that is let pass, as a share of their largest value
+)->Path:
+    "Write the backbone as ONNX, atomically, after comparing it with PyTorch: input `image` (N,3,size,size) float in [0,1], output `features`"
+    path, size = Path(path), size or backbone.size
+    if path.suffix!='.onnx': raise ValueError(f"{path}: end the name in .onnx")
+    try: import onnxruntime, onnxscript # noqa: F401 (PyTorch's exporter needs the second)
+    except ImportError as e: raise ImportError(f"{e.name} is not installed, which the export to ONNX needs: pip install 'tempo-video[export]'") from e
+    net, x = copy.deepcopy(backbone).eval().cpu().to(memory_format=torch.contiguous_format), torch.rand(3,3,size,size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.tmp')
+    try:
+        torch.onnx.export(net, (x[:2],), part, input_names=['image'], output_names=['features'], dynamic_shapes=({0:torch.export.Dim('batch')},),
+                          dynamo=True, external_data=False, verbose=False)
+        with torch.no_grad(): want = net(x).numpy()
+        got = onnxruntime.InferenceSession(part, providers=['CPUExecutionProvider']).run(None, dict(image=x.numpy()))[0]
+        off = abs(got-want).max()/abs(want).max()
+        if not off<=tol: raise RuntimeError(f"{path} was not written: ONNX gives features that differ from PyTorch's by {off:.1e} of their largest value, more than tol={tol}")
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
+    return path
+
+# %% ../nbs/02a_backbones.ipynb #cf1d07b5
+def model_card(
+    backbone:Backbone, # Whose card
+    results=(), # `EvalResult`s or rows of a results file about this backbone
+)->dict:
+    "What one has to know to use and to judge these weights"
+    rows = [r if isinstance(r, dict) else dict(vars(r), **r.info) for r in results]
+    keep = ('data','protocol','size','samples_pc','train_stills','test_stills','seed')
+    return dict(arch=backbone.arch, n_features=backbone.n_features, parameters=sum(p.numel() for p in backbone.parameters()),
+                input=dict(channels='RGB', range=[0,1], size=backbone.size, mean=backbone.mean.flatten().tolist(), std=backbone.std.flatten().tolist(),
+                           note='normalisation is part of the saved backbone and of its ONNX file'),
+                provenance=backbone.meta, versions=dict(torch=torch.__version__, torchvision=torchvision.__version__, timm=timm.__version__),
+                evaluation=[{k:r[k] for k in keep if k in r} | dict(accuracy=np.asarray(r['accs']).mean(1).round(4).tolist(),
+                            sd=(np.asarray(r['accs']).std(1, ddof=1) if np.shape(r['accs'])[1]>1 else np.zeros(len(r['accs']))).round(4).tolist(), runs=np.shape(r['accs'])[1]) for r in rows])
+
+def write_card(
+    backbone:Backbone, # Whose card
+    path, # The weights' file; the card goes beside it
+    results=(), # `EvalResult`s or rows of a results file about this backbone
+)->Path: # The Markdown file; the JSON file has the same name
+    "Write the model card as `NAME.md` and `NAME.json` beside the weights"
+    card, path = model_card(backbone, results), Path(path)
+    path.with_suffix('.json').write_text(json.dumps(card, indent=1, default=str)+'\n', encoding='utf-8')
+    table = lambda d: '| | |\n|---|---|\n' + ''.join(f'| {k} | {v} |\n' for k,v in d.items())
+    story = {k:v for k,v in card['provenance'].items() if k!='config'}
+    acc = ''.join(f"| {e.get('data','')} | {e.get('protocol','')} | {'all' if n is None else n} | {100*a:.1f} ± {100*s:.1f} | {e['runs']} |\n"
+                  for e in card['evaluation'] for n,a,s in zip(e['samples_pc'], e['accuracy'], e['sd']))
+    text = [f"# {path.name}", f"A `{card['arch']}` without its classifier: {card['n_features']} features a picture, {card['parameters']:,} parameters.",
+            '## Input', table(card['input']), '## Where it comes from', table(story) + (table(card['provenance']['config']) if 'config' in card['provenance'] else ''),
+            '## What was measured', '| data | protocol | stills a class | accuracy (%) | runs |\n|---|---|---|---|---|\n'+acc if acc else 'Nothing yet.',
+            '## Use', f"```python\nfrom tempo.backbones import load_backbone, extract_features\nbackbone = load_backbone('{path.name}')\nfeatures = extract_features(backbone, images)   # (N,H,W,3) uint8\n```\n\n"
+            f"`tempo_linear_eval --path {path.name} --data FOLDER` measures it on your own stills."]
+    path.with_suffix('.md').write_text('\n\n'.join(text)+'\n', encoding='utf-8')
+    return path.with_suffix('.md')
 
 # %% ../nbs/02a_backbones.ipynb #25da7987
 def get_backbone(

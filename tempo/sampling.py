@@ -6,12 +6,12 @@
 __all__ = ['PDFS', 'register_pdf', 'uniform', 'normal', 'laplace', 'future', 'TemporalPdf', 'PairSampler', 'FramePair', 'PairDL',
            'pair_dls', 'thumbnails', 'Proximity', 'suggest_proximity']
 
-# %% ../nbs/01_sampling.ipynb #d86ebafa
+# %% ../nbs/01_sampling.ipynb #21845f38
 import numpy as np, torch
 from fastcore.all import *
 from fastai.data.load import DataLoader
 from fastai.data.core import TfmdDL, DataLoaders
-from fastai.torch_core import TensorImage, default_device
+from fastai.torch_core import TensorImage, default_device, num_distrib, rank_distrib
 
 # %% ../nbs/01_sampling.ipynb #f8c09927
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
@@ -155,15 +155,16 @@ class FramePair(fastuple):
         ctx.set_title(f'{int(d):+d} frames' + (f', {int(d)/fps:+.2f} s' if fps else ''), fontsize=8)
         return ctx
 
-# %% ../nbs/01_sampling.ipynb #787eb0d6
+# %% ../nbs/01_sampling.ipynb #2e09855d
 class PairDL(TfmdDL):
     "Batches of (first views, second views, distance): two uint8 tensors (N,3,H,W) and one of frames (N,)"
     def __init__(self,
         store, # A `FrameStore`, or any array (T,H,W,3) of uint8 that takes lists of indices
         sampler, # A `PairSampler`
-        bs:int=128, # Pairs a batch
+        bs:int=128, # Pairs a batch, of all processes together
         *,
         n:int=None, # Pairs an epoch; None: one for every frame
+        shard=(0,1), # (this process, number of processes): each takes its part of every batch
         num_workers:int=0, # Processes that gather frames: 0 is fast, since a frame is one copy
         device=None, # Where batches go
         **kwargs # Passed to fastai's `TfmdDL`
@@ -171,20 +172,24 @@ class PairDL(TfmdDL):
         n = n or len(sampler)
         if bs<2: raise ValueError(f"bs={bs}: the loss compares pairs within a batch and needs at least 2")
         if n<bs: raise ValueError(f"{n} pairs an epoch do not fill one batch of bs={bs}. Use a smaller bs or more video.")
-        store_attr('store,sampler'); self.epoch_no,self.pairs = 0,None
-        super().__init__(dataset=range(n), bs=bs, num_workers=num_workers, drop_last=True, device=device, **kwargs)
+        if bs%shard[1]: raise ValueError(f"bs={bs} does not divide among {shard[1]} processes. Use a multiple of {shard[1]}.")
+        store_attr('store,sampler,shard'); self.n_pairs,self.epoch_no,self.first,self.pairs,part = n,0,0,None,bs//shard[1]
+        super().__init__(dataset=range(n//bs*part), bs=part, num_workers=num_workers, drop_last=True, device=device, **kwargs)
         self._n_inp = 2
 
-# %% ../nbs/01_sampling.ipynb #74b8574e
+# %% ../nbs/01_sampling.ipynb #669b0218
 @patch
 def before_iter(self:PairDL):
     "A new epoch, new pairs: made here, in the main process"
     TfmdDL.before_iter(self)
-    self.pairs = self.sampler.epoch(self.epoch_no, len(self.dataset))
+    self.pairs = self.sampler.epoch(self.epoch_no, self.n_pairs)
     self.epoch_no += 1
 
 @patch
-def get_idxs(self:PairDL): return range(len(self.dataset))
+def get_idxs(self:PairDL):
+    "Numbers of this process's pairs: its part of every batch, from batch `first` on"
+    rank,world = self.shard
+    return np.arange(len(self)*world*self.bs).reshape(-1, world, self.bs)[self.first:,rank].ravel().tolist()
 
 @patch
 def create_batches(self:PairDL,
@@ -219,10 +224,10 @@ def show_batch(self:PairDL,
     for ax in axs.flat: ax.axis('off')
     for ax,x in zip(axs.flat, zip(*(o[:k] for o in b))): FramePair(*x).show(ctx=ax, fps=fps)
 
-# %% ../nbs/01_sampling.ipynb #ea0f77ae
+# %% ../nbs/01_sampling.ipynb #9fb15780
 def pair_dls(
     store, # A `FrameStore`
-    bs:int=128, # Pairs a batch
+    bs:int=128, # Pairs a batch, of all processes together
     *,
     pdf:str='uniform', # Name of the temporal-distance distribution
     proximity:float=30, # Its τ, σ or scale (frames)
@@ -231,12 +236,14 @@ def pair_dls(
     seed:int=42, # Decides every pair, with the epoch's number
     num_workers:int=0, # Processes that gather frames
     device=None, # Where batches go; None: fastai's default device
+    shard=None, # (this process, number of processes); None: as `torchrun` or `accelerate launch` say, else (0,1)
 )->DataLoaders: # One training loader; there is no validation loss here, evaluation is what validates
     "fastai `DataLoaders` of frame pairs"
     clips = [(c.lo,c.hi) for c in store.clips if split in (None, c.split) and len(c)>1]
     if not clips: raise ValueError("no clip with two frames or more" + (f" in split {split!r}" if split else ''))
-    dl = PairDL(store, PairSampler(clips, pdf, proximity, seed=seed), bs, n=n, num_workers=num_workers, device=device or default_device())
-    return DataLoaders(dl, DataLoader([], bs=1), device=device or default_device())     # fastai skips an empty validation set
+    shard, device = shard or (rank_distrib(), max(num_distrib(),1)), device or default_device()
+    dl = PairDL(store, PairSampler(clips, pdf, proximity, seed=seed), bs, n=n, shard=shard, num_workers=num_workers, device=device)
+    return DataLoaders(dl, DataLoader([], bs=1), device=device)     # fastai skips an empty validation set
 
 # %% ../nbs/01_sampling.ipynb #8496e717
 def thumbnails(
