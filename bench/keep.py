@@ -18,7 +18,7 @@ from tempo.pretrain import Ema, average_with, train_tempo
 
 BASE = dict(proximity=15, steps=500, bs=96, size=96)
 RECIPES = {                                             # what differs from train_tempo's defaults
-    'default': dict(), 'default, seed 1': dict(seed=1), 'default, seed 2': dict(seed=2),
+    'default': dict(), 'default (seed 1)': dict(seed=1), 'default (seed 2)': dict(seed=2),
     'lr 1e-3': dict(lr=1e-3), 'light augmentation': dict(aug='light'), 'nothing frozen': dict(freeze=False), 'lr 4e-3': dict(lr=4e-3),
     'lr by depth': dict(lr=(1e-3,4e-3)), 'one video': dict(steps=100, video='asl10/video.mp4')}
 DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])   # labelled stills a class
