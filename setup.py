@@ -9,7 +9,7 @@ cfg = parser['DEFAULT']
 
 words = lambda key: cfg[key].split()                                          # one requirement a word
 lines = lambda key: [o.strip() for o in cfg[key].splitlines() if o.strip()]   # one a line: may hold spaces
-lite, data = words('lite_requirements'), words('data_requirements')
+extras = {k: words(f'{k}_requirements') for k in ('lite','data','multi','logs','export')}
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
@@ -21,6 +21,6 @@ setup(
     packages=find_packages(include=['tempo', 'tempo.*']),
     python_requires=f">={cfg['min_python']}",
     install_requires=words('requirements') + lines('decord_requirements'),
-    extras_require={'lite': lite, 'data': data, 'dev': words('dev_requirements') + lite + data},
+    extras_require=extras | {'dev': sum(extras.values(), words('dev_requirements'))},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False)

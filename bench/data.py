@@ -27,56 +27,12 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from torchvision import transforms as T
+from common import Results, rounds, seconds
 from tempo.data import FrameStore, fit_dims, write_shard
-from tempo.report import add_row
 from tempo.sampling import PairDL, PairSampler
 from tempo.synthetic import sign_clip, write_video
 
 SIZE, BS, TAU = 128, 128, 30    # pixels a side, pairs a batch, largest distance of a pair (frames)
-
-# ---- rounds, ratios, rows
-
-def rounds(
-    contenders, # {name: function without arguments that returns a figure}
-    repeats, # Rounds that count
-    seed=0, # Order within the rounds
-): # {name: (repeats,) figures}
-    "Call every contender once a round, in random order; a first round warms up and is thrown away"
-    rng, out = np.random.default_rng(seed), {k:[] for k in contenders}
-    for _ in range(repeats+1):
-        for k in rng.permutation(list(contenders)): out[k].append(contenders[k]())
-    return {k: np.array(v[1:]) for k,v in out.items()}
-
-def seconds(f, *args):
-    "How long one call takes"
-    t = time.perf_counter(); f(*args)
-    return time.perf_counter()-t
-
-def figure(x):
-    "A number for people: three digits that count"
-    return f'{x:,.0f}' if abs(x)>=100 else f'{x:.3g}'
-
-class Results:
-    "Comparisons as they come: a JSON line each, and a table at the end"
-    def __init__(self, out, **settings): self.out, self.settings, self.table = out, settings, []
-
-    def add(self, what, unit, tempo, other, name, ratio, *, least=None, most=None, **settings):
-        "`tempo` and `other` are figures of the same rounds, or None; `ratio` is what the target `least` or `most` is about"
-        r = np.atleast_1d(ratio); med, lo, hi = np.median(r), r.min(), r.max()
-        met = None if least is None and most is None else bool(med>=least if most is None else med<=most)
-        target = '' if met is None else f'at least {least}' if most is None else f'at most {most}'
-        mid = lambda a: None if a is None else float(np.median(a))
-        add_row(self.out, bench='data', what=what, value=mid(tempo), unit=unit, against=name, other=mid(other), ratio=round(float(med),4),
-                ratio_spread=[round(float(lo),4), round(float(hi),4)], repeats=len(r), target=target, met=met, settings={**self.settings, **settings})
-        shown = lambda a: '' if a is None else f'{figure(mid(a))} {unit}'
-        self.table.append((what, shown(tempo), f'{name} {shown(other)}', f'{figure(med)} ({figure(lo)}–{figure(hi)})', target,
-                           {None:'', True:'yes', False:'NO'}[met]))
-
-    def show(self):
-        "Print the table"
-        rows = [('what', 'tempo', 'other', 'ratio (spread)', 'target', 'met'), *self.table]
-        widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]
-        for r in rows: print(' | '.join(s.ljust(w) for s,w in zip(r, widths)).rstrip())
 
 # ---- things to read from
 
@@ -282,7 +238,7 @@ def run(video, quick, out, tmp):
     if video is None: stage('video'); video = make_video(tmp/'synthetic.mp4', *((100,750) if quick else (600,3000)))
     vr = VideoReader(str(video), ctx=cpu(0), num_threads=1)
     n, (h,w,_), keys = len(vr), vr[0].shape, len(vr.get_key_indices()); del vr
-    res, dims = Results(out, video=video.name, pixels=f'{w}x{h}', video_frames=n, key_frames=keys, size=SIZE, quick=quick, load=round(os.getloadavg()[0],1)), fit_dims(w, h, SIZE)
+    res, dims = Results(out, 'data', video=video.name, pixels=f'{w}x{h}', video_frames=n, key_frames=keys, size=SIZE, quick=quick, load=round(os.getloadavg()[0],1)), fit_dims(w, h, SIZE)
     stage('pairs a second'); bench_pairs(res, video, dims, tmp, quick)
     stage('building'); bench_build(res, video, dims, n, tmp, quick)
     stage('memory'); bench_memory(res, tmp, quick)

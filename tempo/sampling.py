@@ -124,7 +124,7 @@ class PairSampler:
 
     def __len__(self): return int(self._offs[-1])
 
-# %% ../nbs/01_sampling.ipynb #c9fb1e7e
+# %% ../nbs/01_sampling.ipynb #765a16ed
 @patch
 def epoch(self:PairSampler,
     epoch:int=0, # Number of the epoch
@@ -132,7 +132,8 @@ def epoch(self:PairSampler,
 ): # (n,2) frames
     "The pairs of one epoch"
     rng, n = np.random.default_rng([self.seed, epoch]), n or len(self)
-    a = np.concatenate([rng.permutation(len(self)) for _ in range(-(-n//len(self)))])[:n]
+    if 50*n<len(self): a = rng.choice(len(self), n, replace=False)            # a few of very many: no permutation of all
+    else: a = np.concatenate([rng.permutation(len(self)) for _ in range(-(-n//len(self)))])[:n]
     c = np.searchsorted(self._offs, a, 'right')-1
     i = a-self._offs[c]+self.first[c]
     return np.stack([i, self.pdf.draw(i, self.lo[c], self.hi[c], rng)], 1)

@@ -1,0 +1,127 @@
+"""How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the thesis's style.
+
+    python bench/train.py [--video PATH] [--quick] [--only ARCH] [--out results/bench_train.jsonl]
+
+Every contender has a process of its own, which waits until it is its turn; they train one after the other in rounds, each round in a new order.
+A turn is a few steps of one network at one size, the first of which does not count; its figure is the median step, in pairs a second. One round gives one ratio;
+what is reported is the median ratio and its smallest and largest value. All of them train the same network with the same projector on random weights,
+in float32, with Adam, on all cores.
+
+- `tempo`: `tempo_learner` on a `FrameStore`, channels_last and `keep_memory` as `train_tempo` has them, without augmentation.
+- `tempo_strong`: the same with its default augmentation, which no other contender has.
+- `bare`: a plain loop, channels_last as well: uint8 tensors that lie in memory, to float, forward, loss, backward, step. Nothing else.
+- `bare_keep`: the same with `keep_memory`, to tell what that is worth.
+- `thesis`: the thesis's loop, written again: PNG files of the video's own size, PIL, the whole pdf for each draw, Resize, ToTensor, Normalize, a DataLoader with two
+  worker processes, contiguous tensors, the two views one after the other through the network.
+"""
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
+import argparse, json, subprocess, sys, tempfile, time, warnings
+from pathlib import Path
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+import numpy as np, torch
+from fastai.callback.core import Callback, CancelFitException
+from torchvision import transforms as T
+from common import Results, rounds
+from data import TAU, PerItem, make_video, write_pngs
+from tempo.backbones import IMAGENET_MEAN, IMAGENET_STD, create_backbone
+from tempo.barlow_loss import BarlowTwinsLoss, Projector
+from tempo.data import FrameStore
+from tempo.pretrain import TempoModel, keep_memory, tempo_learner
+from tempo.sampling import PairSampler, pair_dls
+
+ARCHS, SIZES, BS, WARM = ('resnet18','resnet34','tf_efficientnet_lite0'), (96,128), 32, 1    # pairs a batch; steps that do not count
+
+class Clock(Callback):
+    "The time after each step; ends the training after `steps` of them"
+    order = 99
+    def __init__(self, steps): self.steps, self.times = steps, []
+    def after_batch(self):
+        self.times.append(time.perf_counter())
+        if len(self.times)==self.steps: raise CancelFitException
+
+def tempo(tmp, arch, size, steps, aug=None):
+    "Moments after each step of a Tempo Learner"
+    dls = pair_dls(FrameStore.open(tmp/f'store{size}'), BS, proximity=TAU, device='cpu')
+    learn, clock = tempo_learner(dls, arch, weights=None, aug=aug, path=tmp), Clock(steps)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3, cbs=clock)
+    return clock.times
+
+def bare(tmp, arch, size, steps):
+    "Moments after each step of a plain loop on tensors in memory"
+    store = FrameStore.open(tmp/f'store{size}')
+    p = PairSampler(store.bounds, 'uniform', TAU).epoch(0, steps*BS).reshape(steps, 2, BS)
+    batches = [[torch.from_numpy(store[k]).permute(0,3,1,2) for k in b] for b in p]
+    b = create_backbone(arch, None)
+    model, loss, times = TempoModel(b, Projector(b.n_features)).to(memory_format=torch.channels_last), BarlowTwinsLoss(), []
+    opt = torch.optim.AdamW(model.parameters(), 1e-3)
+    for x1,x2 in batches:
+        l = loss(model(x1.float()/255, x2.float()/255))
+        opt.zero_grad(); l.backward(); opt.step()
+        times.append(time.perf_counter())
+    return times
+
+def thesis(tmp, arch, size, steps):
+    "Moments after each step of a loop in the thesis's style"
+    files = {int(f.stem): f for f in (tmp/'png').glob('*.png')}
+    items, n = PerItem(files, max(files)+1), len(files)
+    items.tfm = T.Compose([T.Resize(size), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    some = np.random.default_rng().integers(min(files)+TAU, max(files)-TAU, steps*BS).tolist()
+    b = create_backbone(arch, None)
+    net, head, loss, times = b.body, Projector(b.n_features), BarlowTwinsLoss(), []
+    opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], 1e-3)
+    for x1,x2,_ in torch.utils.data.DataLoader(items, batch_size=BS, sampler=some, num_workers=2):
+        l = loss((head(net(x1)), head(net(x2))))
+        opt.zero_grad(); l.backward(); opt.step()
+        times.append(time.perf_counter())
+    return times
+
+CONTENDERS = dict(tempo=tempo, tempo_strong=lambda *a: tempo(*a, aug='strong'), bare=bare, bare_keep=bare, thesis=thesis)
+
+def serve(who, tmp):
+    "In a process of its own: one line in, `ARCH SIZE STEPS`; one line out, pairs a second"
+    if who in ('tempo','tempo_strong','bare_keep'): keep_memory()
+    for line in sys.stdin:
+        arch, size, steps = line.split()
+        times = CONTENDERS[who](Path(tmp), arch, int(size), int(steps)+WARM)
+        print(f'PAIRS {BS/np.median(np.diff(times[WARM-1:]))}', flush=True)
+
+class Peer:
+    "A contender's process"
+    def __init__(self, who, tmp):
+        self.p = subprocess.Popen([sys.executable, '-W', 'ignore', __file__, '--serve', who, str(tmp)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def rate(self, *job):
+        print(*job, file=self.p.stdin, flush=True)
+        for line in self.p.stdout:
+            if line.startswith('PAIRS'): return float(line.split()[1])
+        raise RuntimeError('a contender ended early')
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--video', type=Path, help='a video of a few thousand frames; without it, one is made')
+    p.add_argument('--quick', action='store_true', help='fewer steps and rounds'); p.add_argument('--only', help='one architecture')
+    p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_train.jsonl', help='JSON lines are appended here')
+    p.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
+    a = p.parse_args()
+    if a.serve: return serve(*a.serve)
+    with tempfile.TemporaryDirectory() as tmp: run(a, Path(tmp))
+
+def run(a, tmp):
+    "All networks and sizes"
+    video, t0 = a.video or make_video(tmp/'synthetic.mp4', *((100,750) if a.quick else (300,1500))), time.perf_counter()
+    for size in SIZES: n = len(FrameStore.build(video, tmp/f'store{size}', size, workers=0, progress=False))
+    write_pngs(video, tmp, range(0, min(n, 600)))
+    peers = {k: Peer(k, tmp) for k in CONTENDERS}
+    res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
+    for arch in [a.only] if a.only else ARCHS:
+        for size in SIZES:
+            got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 5)
+            print(f'{time.perf_counter()-t0:5.0f} s  {arch} {size}', flush=True)
+            def add(who, name, **kw): res.add(f'{arch}, {size} px' + (', augmented' if 'strong' in who else ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
+            add('tempo', 'bare', least=.95)
+            add('tempo', 'thesis', least=1.3)
+            add('tempo', 'bare_keep'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
+    for v in peers.values(): v.p.stdin.close(); v.p.wait()
+    res.show()
+
+if __name__=='__main__': main()
