@@ -117,10 +117,10 @@ def run(a, tmp):
         for size in SIZES:
             got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 5)
             print(f'{time.perf_counter()-t0:5.0f} s  {arch} {size}', flush=True)
-            def add(who, name, **kw): res.add(f'{arch}, {size} px' + (', augmented' if 'strong' in who else ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
+            def add(who, name, **kw): res.add(f'{arch}, {size} px' + {'tempo_strong':', augmented', 'bare_keep':', keep_memory alone'}.get(who, ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
             add('tempo', 'bare', least=.95)
             add('tempo', 'thesis', least=1.3)
-            add('tempo', 'bare_keep'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
+            add('tempo', 'bare_keep'); add('bare_keep', 'bare'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
     for v in peers.values(): v.p.stdin.close(); v.p.wait()
     res.show()
 

@@ -83,7 +83,7 @@ def tempo_linear_eval(
     print(results_table([r]).to_string())
     r.save(results, kind='linear', backbone=Path(path).name)
 
-# %% ../nbs/09_cli.ipynb #e398225a
+# %% ../nbs/09_cli.ipynb #64a0ec3d
 @call_parse
 @clear_errors
 def tempo_train(
@@ -104,7 +104,7 @@ def tempo_train(
     loss:str='barlow', # barlow or vicreg
     opt:str='adam', # adam, lars or sgd
     seed:int=42, # Of pairs, projector and augmentation
-    average:float=1., # Keep this share of the way from the start to the trained weights
+    average:float=None, # Keep this share of the way from the start to the trained weights; default: .85, and 1 for a random start
     cuts:bool_arg=True, # End clips where the scene changes
     probe:str=None, # Folder of labelled stills to probe on while training
     logs:str=None, # Folder for log.csv and TensorBoard

@@ -317,7 +317,7 @@ def _plain(v): # settings as JSON can hold them, the same in every process
 def _fingerprint(store): # which frames, in which clips
     return hashlib.sha256(json.dumps([len(store), store.size, store.bounds.tolist()]).encode()).hexdigest()[:16]
 
-# %% ../nbs/03_pretrain.ipynb #8e741237
+# %% ../nbs/03_pretrain.ipynb #472192ff
 def train_tempo(
     source, # A video, a folder of videos or frames, a list, or a `FrameStore`
     arch:str='resnet34', # A name in torchvision or timm
@@ -336,7 +336,7 @@ def train_tempo(
     out='tempo.safetensors', # Where the backbone goes; None: nowhere
     seed:int=42, # Of the pairs, the projector and the augmentation
     path=None, # The store's folder; None: one in the user's cache
-    average:float=1., # Keep this share of the way from the start to the trained weights
+    average:float=None, # Keep this share of the way from the start to the trained weights; None: .85, and 1 where the start is random
     schedule:str='one_cycle', # 'one_cycle' or 'cosine'
     warmup:float=.25, # Share of the training in which the rate rises
     cuts:bool=True, # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is
@@ -345,6 +345,7 @@ def train_tempo(
     **kwargs # Passed to `tempo_learner`: proj, aug, freeze, opt, ema, stills, logs, every, cbs …
 )->TempoLearner: # `learn.model.backbone` is the result
     "Pre-train a backbone on video by temporal coherence"
+    if average is None: average = .85 if weights is not None else 1.
     config = {k:v for k,v in (locals()|kwargs).items() if k not in ('source','out','path','kwargs','save_every','resume','cbs','stills','logs','every')}
     config = {k:_plain(v) for k,v in config.items()}
     if out is not None: out = _check_out(out)
