@@ -31,7 +31,7 @@ def readme():
     title = read_nb('nbs/index.ipynb').cells[0].source                               # nbdev turned it into front matter
     text = re.sub(r'^\s*---\n.*?\n---\n(\s*<!--.*?-->)?', lambda m: title+'\n', text, count=1, flags=re.S)
     text = re.sub(r'```(python)?\n\s*```\n', '', text).replace('![png]', '![Accuracy over labelled stills a class, ImageNet against Tempo]', 1)
-    text = re.sub(r'\]\((\w+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
+    text = re.sub(r'\]\(([\w/]+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
     return '<!-- made from nbs/index.ipynb by .ci/readme.py -->\n\n' + re.sub(r'\n{3,}', '\n\n', text).strip()+'\n', res['outputs']
 
 text, figures = readme()

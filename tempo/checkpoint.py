@@ -57,7 +57,7 @@ def read_checkpoint(
     if differ: raise ValueError(f"{path} belongs to another run: {', '.join(differ)}. Use the same settings to go on, another file, or resume=False to start anew and overwrite it.")
     return state
 
-# %% ../nbs/02d_checkpoint.ipynb #b8f2f58f
+# %% ../nbs/02d_checkpoint.ipynb #1518fecb
 class Checkpoint(Callback):
     "Saves the whole run every `every` steps, and goes on from there"
     order = 4  # before the callback that augments, so that the random state is put back before it draws
@@ -78,6 +78,8 @@ class Checkpoint(Callback):
     def before_fit(self):
         "Weights, optimizer and callbacks as they were"
         self.state = read_checkpoint(self.path, self._config()) if self.resume and self.path.exists() else None
+        if not rank_distrib():
+            for f in self.path.parent.glob(f'{self.path.name}.*.tmp'): f.unlink()            # what a process that was killed while writing left
         if not self.state: return
         if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}")
         self._net().load_state_dict(self.state['model'])

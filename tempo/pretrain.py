@@ -124,8 +124,14 @@ class TempoCallback(Callback):
         x = augment(torch.cat(self.xb).float()/255, self.aug).as_subclass(torch.Tensor)
         self.learn.xb = x.contiguous(memory_format=torch.channels_last).chunk(2)
 
-# %% ../nbs/03_pretrain.ipynb #890f40ca
-def lars_scale(p, wd, trust, do_wd=True, **kwargs):
+# %% ../nbs/03_pretrain.ipynb #d6f762b5
+def lars_scale(
+    p, # A parameter with its gradient
+    wd:float, # Weight decay
+    trust:float, # Share of a matrix's length that it moves by at lr = 1
+    do_wd:bool=True, # Whether this parameter decays; fastai says no for biases and norms
+    **kwargs # Not used; fastai passes all of the optimizer's settings
+):
     "The gradient of a weight matrix, with its decay, at the length trust·‖p‖; biases and norms as they are"
     if do_wd and wd: p.grad.add_(p.data, alpha=wd)
     if p.ndim>1 and (g:=p.grad.norm())>0 and (w:=p.data.norm())>0: p.grad.mul_(trust*w/g)
@@ -143,7 +149,7 @@ def Lars(
 
 OPTIMIZERS = dict(adam=Adam, lars=Lars, sgd=partial(SGD, mom=.9))
 
-# %% ../nbs/03_pretrain.ipynb #47dcd41d
+# %% ../nbs/03_pretrain.ipynb #e7fe00a1
 class Ema(Callback):
     "Exponential moving average of the backbone, which replaces it when training ends"
     order = 3
@@ -156,7 +162,11 @@ class Ema(Callback):
     def state_dict(self):
         "What a checkpoint keeps"
         return self.avg.module.state_dict()
-    def load_state_dict(self, sd): self.avg = ModelEmaV3(self._net(), decay=self.decay); self.avg.module.load_state_dict(sd)
+    def load_state_dict(self,
+        sd:dict, # From `state_dict`
+    ):
+        "The average as it was"
+        self.avg.module.load_state_dict(sd)
     def before_fit(self):
         "The average begins at the start, unless a checkpoint brings one hereafter"
         self.avg = ModelEmaV3(self._net(), decay=self.decay)

@@ -17,7 +17,7 @@ from .barlow_loss import cross_correlation
 from .backbones import extract_features
 from .probes import probe_accs, rankme, spread
 
-# %% ../nbs/02c_watch.ipynb #4aa27a43
+# %% ../nbs/02c_watch.ipynb #f18f3237
 class CsvLog:
     "Rows to a CSV file as they come, whatever their keys"
     def __init__(self,
@@ -26,6 +26,7 @@ class CsvLog:
     ):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and not step: self.path.rename(next(f for k in range(1,10**6) if not (f:=self.path.with_suffix(f'.{k}.csv')).exists()))
         old = list(csv.DictReader(self.path.open(newline=''))) if self.path.exists() and step else []
         self.rows = [r for r in old if int(r['step'])<step]
         self.keys = list(self.rows[0]) if self.rows else []
@@ -55,7 +56,7 @@ def check_health(
         f"the features collapsed at step {r['step']-patience+1}: every picture gets the same ones (spread {r['spread']:.1g}, healthy is .2 to 1). The learning rate "
         f"(lr={r['lr']:.2g}) is most likely too high, or the video shows one unchanging picture. Try a tenth of it, or look at dls.show_batch().")
 
-# %% ../nbs/02c_watch.ipynb #9c0e0b43
+# %% ../nbs/02c_watch.ipynb #50cfeadd
 class Watch(Callback):
     "Keeps a row a step, probes now and then, writes logs, stops at NaN and collapse"
     order = 3  # before a `Checkpoint`, which keeps the rows
@@ -72,7 +73,11 @@ class Watch(Callback):
     def state_dict(self):
         "What a checkpoint keeps"
         return dict(history=self.history, corr=self.corr)
-    def load_state_dict(self, sd): self.history, self.corr = sd['history'], sd['corr']
+    def load_state_dict(self,
+        sd:dict, # From `state_dict`
+    ):
+        "The history as it was"
+        self.history, self.corr = sd['history'], sd['corr']
 
 # %% ../nbs/02c_watch.ipynb #6513a737
 @patch
