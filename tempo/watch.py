@@ -79,7 +79,7 @@ class Watch(Callback):
         "The history as it was"
         self.history, self.corr = sd['history'], sd['corr']
 
-# %% ../nbs/02c_watch.ipynb #6513a737
+# %% ../nbs/02c_watch.ipynb #fac9e8f3
 @patch
 def before_fit(self:Watch):
     "No history yet, unless a checkpoint brings one hereafter"
@@ -94,8 +94,7 @@ def before_train(self:Watch):
     if self.logs is None or rank_distrib() or self.quiet: return
     self.csv = CsvLog(Path(self.logs)/'log.csv', len(self.history))
     if importlib.util.find_spec('tensorboard'):
-        from torch.utils.tensorboard import SummaryWriter
-        self.board = SummaryWriter(str(self.logs), purge_step=len(self.history))
+        self.board = importlib.import_module('torch.utils.tensorboard').SummaryWriter(str(self.logs), purge_step=len(self.history))
 
 @patch
 def after_loss(self:Watch):
