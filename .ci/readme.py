@@ -22,7 +22,7 @@ def processed():
     for c in nb.cells:
         if c.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', c.source, re.M): c.source = ''
         for o in c.get('outputs', []):
-            if 'text/html' in o.get('data', {}): o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', o.data['text/html'], flags=re.S)
+            if 'text/html' in o.get('data', {}): o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(o.data['text/html']), flags=re.S)
     return nb
 
 def readme():

@@ -1,6 +1,6 @@
 """How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the thesis's style.
 
-    python bench/train.py [--video PATH] [--quick] [--only ARCH] [--out results/bench_train.jsonl]
+    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--contenders tempo,bare,thesis] [--out results/bench_train.jsonl]
 
 Every contender has a process of its own, which waits until it is its turn; they train one after the other in rounds, each round in a new order.
 A turn is a few steps of one network at one size, the first of which does not count; its figure is the median step, in pairs a second. One round gives one ratio;
@@ -99,7 +99,8 @@ class Peer:
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--video', type=Path, help='a video of a few thousand frames; without it, one is made')
-    p.add_argument('--quick', action='store_true', help='fewer steps and rounds'); p.add_argument('--only', help='one architecture')
+    p.add_argument('--quick', action='store_true', help='fewer steps and rounds'); p.add_argument('--only', help='architectures, with commas between them')
+    p.add_argument('--contenders', default=','.join(CONTENDERS), help='which of them; tempo, bare and thesis are what the targets are about')
     p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_train.jsonl', help='JSON lines are appended here')
     p.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
     a = p.parse_args()
@@ -111,13 +112,14 @@ def run(a, tmp):
     video, t0 = a.video or make_video(tmp/'synthetic.mp4', *((100,750) if a.quick else (300,1500))), time.perf_counter()
     for size in SIZES: n = len(FrameStore.build(video, tmp/f'store{size}', size, workers=0, progress=False))
     write_pngs(video, tmp, range(0, min(n, 600)))
-    peers = {k: Peer(k, tmp) for k in CONTENDERS}
+    peers = {k: Peer(k, tmp) for k in a.contenders.split(',')}
     res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
-    for arch in [a.only] if a.only else ARCHS:
+    for arch in a.only.split(',') if a.only else ARCHS:
         for size in SIZES:
             got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 5)
             print(f'{time.perf_counter()-t0:5.0f} s  {arch} {size}', flush=True)
-            def add(who, name, **kw): res.add(f'{arch}, {size} px' + {'tempo_strong':', augmented', 'bare_keep':', keep_memory alone'}.get(who, ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
+            def add(who, name, **kw):
+                if who in got and name in got: res.add(f'{arch}, {size} px' + {'tempo_strong':', augmented', 'bare_keep':', keep_memory alone'}.get(who, ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
             add('tempo', 'bare', least=.95)
             add('tempo', 'thesis', least=1.3)
             add('tempo', 'bare_keep'); add('bare_keep', 'bare'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
