@@ -57,7 +57,7 @@ def read_checkpoint(
     if differ: raise ValueError(f"{path} belongs to another run: {', '.join(differ)}. Use the same settings to go on, another file, or resume=False to start anew and overwrite it.")
     return state
 
-# %% ../nbs/02d_checkpoint.ipynb #1518fecb
+# %% ../nbs/02d_checkpoint.ipynb #468e5c3e
 class Checkpoint(Callback):
     "Saves the whole run every `every` steps, and goes on from there"
     order = 4  # before the callback that augments, so that the random state is put back before it draws
@@ -75,49 +75,58 @@ class Checkpoint(Callback):
     def _net(self): return getattr(self.model, 'module', self.model)
     def _config(self): return self.config | dict(epochs_of_fit=self.n_epoch, batches_an_epoch=len(self.dls.train), processes=max(num_distrib(),1))
 
-    def before_fit(self):
-        "Weights, optimizer and callbacks as they were"
-        self.state = read_checkpoint(self.path, self._config()) if self.resume and self.path.exists() else None
-        if not rank_distrib():
-            for f in self.path.parent.glob(f'{self.path.name}.*.tmp'): f.unlink()            # what a process that was killed while writing left
-        if not self.state: return
-        if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}")
-        self._net().load_state_dict(self.state['model'])
-        self.opt.load_state_dict(self.state['opt'])
-        for n,cb in self._parts().items(): cb.load_state_dict(self.state['callbacks'][n])
-        self.learn.add_cb(SkipToEpoch(self.state['epoch']))
+# %% ../nbs/02d_checkpoint.ipynb #befb715e
+@patch
+def before_fit(self:Checkpoint):
+    "Weights, optimizer and callbacks as they were"
+    self.state = read_checkpoint(self.path, self._config()) if self.resume and self.path.exists() else None
+    if not rank_distrib():
+        for f in self.path.parent.glob(f'{self.path.name}.*.tmp'): f.unlink()            # what a process that was killed while writing left
+    if not self.state: return
+    if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}")
+    self._net().load_state_dict(self.state['model'])
+    self.opt.load_state_dict(self.state['opt'])
+    for n,cb in self._parts().items(): cb.load_state_dict(self.state['callbacks'][n])
+    self.learn.add_cb(SkipToEpoch(self.state['epoch']))
 
-    def _restore_rng(self):
-        set_rng_state(self.state['rng'][rank_distrib()])
-        self.state = None
+@patch
+def after_fit(self:Checkpoint):
+    "No epoch is skipped in another fit"
+    self.learn.remove_cb(SkipToEpoch)
 
-    def after_fit(self):
-        "No epoch is skipped in another fit"
-        self.learn.remove_cb(SkipToEpoch)
+# %% ../nbs/02d_checkpoint.ipynb #d5f98b44
+@patch
+def _restore_rng(self:Checkpoint):
+    set_rng_state(self.state['rng'][rank_distrib()])
+    self.state = None
 
-    def before_train(self):
-        "Schedule and data as far as they were"
-        if not self.state: return
-        self.learn.train_iter, self.learn.pct_train = self.state['train_iter'], self.state['pct_train']
-        if self.state['scaler'] and getattr(self.learn,'scaler',None): self.learn.scaler.load_state_dict(self.state['scaler'])
-        self.dls.train.first = self.state['iter']
-        if not self.state['iter']: self._restore_rng()
+@patch
+def before_train(self:Checkpoint):
+    "Schedule and data as far as they were"
+    if not self.state: return
+    self.learn.train_iter, self.learn.pct_train = self.state['train_iter'], self.state['pct_train']
+    if self.state['scaler'] and getattr(self.learn,'scaler',None): self.learn.scaler.load_state_dict(self.state['scaler'])
+    self.dls.train.first = self.state['iter']
+    if not self.state['iter']: self._restore_rng()
 
-    def before_batch(self):
-        "Random generators as they were; the number of the batch within its epoch"
-        first = self.dls.train.first if self.training else 0
-        if self.state: self._restore_rng()
-        self.learn.iter += first
+@patch
+def before_batch(self:Checkpoint):
+    "Random generators as they were; the number of the batch within its epoch"
+    first = self.dls.train.first if self.training else 0
+    if self.state: self._restore_rng()
+    self.learn.iter += first
 
-    def after_train(self):
-        "The next epoch begins at its beginning"
-        self.dls.train.first = 0
+@patch
+def after_train(self:Checkpoint):
+    "The next epoch begins at its beginning"
+    self.dls.train.first = 0
 
-    def after_batch(self):
-        "Save where it is time to"
-        if self.training and self.train_iter%self.every==0 and self.train_iter<self.n_iter*self.n_epoch: self.save()
+# %% ../nbs/02d_checkpoint.ipynb #a9d01848
+@patch
+def after_batch(self:Checkpoint):
+    "Save where it is time to"
+    if self.training and self.train_iter%self.every==0 and self.train_iter<self.n_iter*self.n_epoch: self.save()
 
-# %% ../nbs/02d_checkpoint.ipynb #d8f7a4d2
 @patch
 def save(self:Checkpoint):
     "Write the checkpoint; where there are several processes all must call it, and the first one writes"

@@ -79,7 +79,7 @@ class Watch(Callback):
         "The history as it was"
         self.history, self.corr = sd['history'], sd['corr']
 
-# %% ../nbs/02c_watch.ipynb #fac9e8f3
+# %% ../nbs/02c_watch.ipynb #dbbb4db6
 @patch
 def before_fit(self:Watch):
     "No history yet, unless a checkpoint brings one hereafter"
@@ -96,6 +96,7 @@ def before_train(self:Watch):
     if importlib.util.find_spec('tensorboard'):
         self.board = importlib.import_module('torch.utils.tensorboard').SummaryWriter(str(self.logs), purge_step=len(self.history))
 
+# %% ../nbs/02c_watch.ipynb #bae2dedd
 @patch
 def after_loss(self:Watch):
     "The row of this step"
@@ -107,7 +108,7 @@ def after_loss(self:Watch):
     check_health(self.history[-10:])
     if self.train_iter%self.every==0:
         self.row['rank'] = rankme(net.features)
-        z1,z2 = (o.detach()[:,:64].float() for o in self.pred)
+        z1,z2 = (o.detach()[:,:32].float() for o in self.pred)
         self.corr = dict(list(self.corr.items())[:1]) | {self.train_iter: cross_correlation(z1,z2).cpu()}
 
 @patch
