@@ -43,7 +43,7 @@ class CsvLog:
         if new: self.keys += new; return self._rewrite()
         with self.path.open('a', newline='') as f: csv.DictWriter(f, self.keys).writerow(row)
 
-# %% ../nbs/02c_watch.ipynb #9e9bb61b
+# %% ../nbs/02c_watch.ipynb #1d46f262
 def check_health(
     rows:list, # Rows with `step`, `loss`, `spread` and `lr`, the newest last
     patience:int=10, # Steps without spread that make a collapse
@@ -53,7 +53,7 @@ def check_health(
     if not math.isfinite(r['loss']): raise FloatingPointError(
         f"the loss became {r['loss']} at step {r['step']}: the learning rate is most likely too high. Try a tenth of lr={r['lr']:.2g}.")
     if len(rows)>=patience and max(o['spread'] for o in rows[-patience:])<.01: raise FloatingPointError(
-        f"the features collapsed at step {r['step']-patience+1}: every picture gets the same ones (spread {r['spread']:.1g}, healthy is .2 to 1). The learning rate "
+        f"the features collapsed at step {r['step']-patience+1}: every picture gets the same ones (spread {r['spread']:.1g}; 0 is a point, 1 is even). The learning rate "
         f"(lr={r['lr']:.2g}) is most likely too high, or the video shows one unchanging picture. Try a tenth of it, or look at dls.show_batch().")
 
 # %% ../nbs/02c_watch.ipynb #50cfeadd
