@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LITE0', 'Backbone', 'lite_available', 'create_backbone', 'extract_features',
-           'find_backbone', 'save_backbone', 'load_backbone', 'export_onnx', 'model_card', 'write_card', 'get_backbone']
+           'cached_features', 'find_backbone', 'save_backbone', 'load_backbone', 'export_onnx', 'model_card',
+           'write_card', 'get_backbone']
 
-# %% ../nbs/02a_backbones.ipynb #04fb7ade
-import copy, difflib, importlib.util, json, os, uuid
+# %% ../nbs/02a_backbones.ipynb #38d16a9b
+import copy, difflib, hashlib, importlib.util, json, os, uuid
 from pathlib import Path
 import numpy as np, timm, torch, torchvision
 from torch import nn
-from safetensors import safe_open
-from safetensors.torch import save_file
+from fastcore.xdg import xdg_cache_home
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 # %% ../nbs/02a_backbones.ipynb #b2f46125
@@ -121,6 +123,46 @@ def extract_features(
     finally:
         for m,t in modes: m.training = t
     return torch.cat(out).clone()
+
+# %% ../nbs/02a_backbones.ipynb #5e5c60a9
+def _digest(backbone, images, device): # of all that features depend on
+    h = hashlib.blake2b(repr((1, torch.__version__, torch.device(device).type, images.shape, str(backbone))).encode(), digest_size=16)
+    for k,v in [*backbone.state_dict().items(), ('mean',backbone.mean), ('std',backbone.std)]:
+        h.update(k.encode()); h.update(v.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for i in range(0, len(images), 256): h.update(np.ascontiguousarray(images[i:i+256]))
+    return h.hexdigest()
+
+def _prune(folder, limit): # remove what was not used for longest, until `limit` bytes are left
+    files = sorted(((s:=f.stat()).st_mtime, s.st_size, f) for f in folder.glob('*.safetensors'))
+    total = sum(s for _,s,_ in files)
+    for _,s,f in files:
+        if total<=limit: break
+        f.unlink(missing_ok=True); total -= s
+
+# %% ../nbs/02a_backbones.ipynb #62769d1f
+def cached_features(
+    backbone:Backbone, # Pictures → features
+    images, # (N,H,W,3) uint8, as a store or `Stills` hold them
+    *,
+    cache=True, # True: a folder in the user's cache; False: none; else the folder
+    limit:float=2**30, # What the folder may hold (bytes)
+    **kw # Passed to `extract_features`
+): # (N,n_features) float32 tensor, on the CPU
+    "`extract_features`, or what it gave the last time for the same weights and pictures"
+    if not cache: return extract_features(backbone, images, **kw)
+    folder = xdg_cache_home()/'tempo'/'features' if cache is True else Path(cache)
+    f = folder/f"{_digest(backbone, images, kw.get('device') or next(backbone.parameters()).device)}.safetensors"
+    try:
+        out = load_file(f)['features']; os.utime(f)
+        return out
+    except (OSError, SafetensorError, KeyError): pass       # not there, or not whole
+    out = extract_features(backbone, images, **kw)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = f.with_name(f'{f.name}.{uuid.uuid4().hex[:8]}.tmp')
+    try: save_file(dict(features=out), part); os.replace(part, f)
+    finally: part.unlink(missing_ok=True)
+    _prune(folder, limit)
+    return out
 
 # %% ../nbs/02a_backbones.ipynb #4a6aee99
 def find_backbone(

@@ -1,0 +1,83 @@
+"""How fast is evaluation? All runs of the thesis's linear protocol together against the loop over runs; feature extraction against a bare forward loop.
+
+    python bench/eval.py [--quick] [--out results/bench_eval.jsonl]
+
+Linear: 10 runs of 3,000 iterations on batches of 10, SGD 0.01, weight decay 1e-4, 24 classes with 20 stills each, 512 features, 192 test stills, accuracy
+at 30 points; the same features, first weights and batches for both. The features are drawn: classes a little apart, like those of a network that has learnt
+something. `loop` is what one writes first in PyTorch: a linear layer, cross-entropy, an optimizer, run by run. Both give the accuracy of every run, which are compared.
+Extraction: EfficientNet-Lite0 at 96 px and ResNet-18 at 128 px on 256 pictures, without the cache on disk, against a loop over batches in eval mode.
+"""
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
+import argparse, warnings
+from pathlib import Path
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+import numpy as np, torch
+from torch import nn
+from tempo.backbones import LITE0, create_backbone, extract_features
+from tempo.data import subset
+from tempo.probes import sgd_preds, sgd_schedule, sgd_start
+from common import Results, rounds, seconds
+
+K, PC, F, M, POINTS = 24, 20, 512, 192, 30
+SGD = dict(lr=.01, wd=1e-4)
+
+def features(seed=0):
+    "Labelled and test features: every class has a mean, and they overlap"
+    g = torch.Generator().manual_seed(seed)
+    means = .2*torch.randn(K, F, generator=g)
+    def draw(n): y = torch.arange(K).repeat_interleave(n//K); return (means[y]+torch.randn(n, F, generator=g)).relu(), y
+    return *draw(K*PC), *draw(M)
+
+def loop(x, y, xt, yt, idx, seed, iters, bs=10):
+    "One run, as one would write it; accuracies at POINTS points"
+    lin, (at,w) = nn.Linear(F, K), sgd_schedule(idx, iters, bs, seed)
+    W,b = sgd_start(F, K, seed)
+    lin.load_state_dict(dict(weight=W.T, bias=b[0]))
+    batches = [(x[i[v>0]], y[i[v>0]]) for i,v in zip(at[:len(idx)//bs], w)]                # made once, as the thesis did
+    opt, crit, accs = torch.optim.SGD(lin.parameters(), lr=SGD['lr'], weight_decay=SGD['wd']), nn.CrossEntropyLoss(), []
+    for t in range(iters):
+        xb,yb = batches[t%len(batches)]
+        opt.zero_grad()
+        crit(lin(xb), yb).backward()
+        opt.step()
+        if (t+1)%(iters//POINTS)==0:
+            with torch.no_grad(): accs.append((lin(xt).argmax(1)==yt).float().mean().item())
+    return accs
+
+def linear(res, runs, iters, repeats):
+    x,y,xt,yt = features()
+    for what,ns in {f'linear, {runs} runs, n = {PC}': [PC], f'linear, {runs} runs of each n = 1, 5, 10, 15, 20 together': [1,5,10,15,20]}.items():
+        idx, seeds = [subset(y, n, seed=r) for n in ns for r in range(runs)], [r for _ in ns for r in range(runs)]
+        def tempo(): _,p = sgd_preds(x, y, xt, idx, n_classes=K, seeds=seeds, iters=iters, points=POINTS, **SGD); return (p==yt.numpy()).mean(-1)
+        accs = tempo().T                                                                          # (runs,points)
+        if ns==[PC]:
+            theirs = np.array([loop(x, y, xt, yt, i, s, iters) for i,s in zip(idx, seeds)])
+            off = 100*abs(accs-theirs).max()
+            res.add('largest difference of an accuracy', 'points', off, 0, 'loop', off, most=.5, runs=runs, iters=iters, last_accuracy=round(float(accs[:,-1].mean()),4))
+            other = lambda: [loop(x, y, xt, yt, i, s, iters) for i,s in zip(idx, seeds)]
+            t = rounds(dict(tempo=lambda: seconds(tempo), loop=lambda: seconds(other)), repeats)
+        else:                                                                                     # a loop over fifty runs is fifty times one
+            t = rounds(dict(tempo=lambda: seconds(tempo), loop=lambda: len(idx)*seconds(loop, x, y, xt, yt, idx[-1], 0, iters)), repeats)
+        res.add(what, 's', t['tempo'], t['loop'], 'loop', t['loop']/t['tempo'], least=10, runs=len(idx), iters=iters)
+
+def extraction(res, n, repeats):
+    for arch,size in ((LITE0,96), ('resnet18',128)):
+        b = create_backbone(arch, None).eval()
+        images = np.random.default_rng(0).integers(0, 255, (n,size,size,3), np.uint8)
+        def bare():
+            with torch.inference_mode(): return torch.cat([b(torch.as_tensor(images[i:i+64]).permute(0,3,1,2)) for i in range(0, n, 64)])
+        assert torch.equal(bare(), extract_features(b, images))
+        t = rounds(dict(tempo=lambda: seconds(extract_features, b, images), bare=lambda: seconds(bare)), repeats)
+        res.add(f'features, {arch}, {size} px', 'pictures/s', n/t['tempo'], n/t['bare'], 'bare loop', t['bare']/t['tempo'], least=.9, pictures=n)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--quick', action='store_true', help='a minute, for a look'); p.add_argument('--out', type=Path, default='results/bench_eval.jsonl')
+    a = p.parse_args()
+    res = Results(a.out, 'eval', threads=torch.get_num_threads())
+    if a.quick: linear(res, 10, 300, 2); extraction(res, 64, 2)
+    else: linear(res, 10, 3000, 5); extraction(res, 256, 7)
+    res.show()
+
+if __name__=='__main__': main()
