@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['demo_eval', 'run_demo', 'tempo_demo']
 
-# %% ../nbs/08_demo.ipynb #326309ec
+# %% ../nbs/08_demo.ipynb #8e298406
 import time
 from pathlib import Path
 from fastcore.script import call_parse
@@ -15,7 +15,7 @@ from .backbones import LITE0, lite_available
 from .data import clear_errors
 from .linear_eval import linear_eval
 from .pretrain import train_tempo
-from .report import plot_efficiency, results_table
+from .report import compare, plot_efficiency, results_table
 from .synthetic import LETTERS, make_signs
 
 # %% ../nbs/08_demo.ipynb #9506901e
@@ -64,7 +64,7 @@ def run_demo(
     plot_efficiency(results).figure.savefig(out/'figure.png', dpi=150, bbox_inches='tight')
     return results
 
-# %% ../nbs/08_demo.ipynb #537b4969
+# %% ../nbs/08_demo.ipynb #fa91a34f
 @call_parse
 @clear_errors
 def tempo_demo(
@@ -79,5 +79,5 @@ def tempo_demo(
     results = run_demo(out, steps=steps, seed=seed)
     print(f'\nAccuracy (%) in rooms that training never showed, n labelled stills for each of {len(LETTERS)} letters,\n'
           f'mean ± standard deviation over {results[0].accs.shape[1]} draws of the labels:\n')
-    print(results_table(results).to_string())
+    print(results_table(results).to_string(), f'\n\nAnd run by run, on the same stills:\n\n{compare(results, baseline=results[-2].name)}')
     print(f'\n{out}/ holds the backbone, table.csv and figure.png ({time.time()-t0:.0f} s)')

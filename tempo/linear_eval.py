@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'eval_setup', 'linear_eval', 'knn_eval', 'Suggestion', 'suggest_labels']
 
-# %% ../nbs/04_linear_eval.ipynb #33e50268
+# %% ../nbs/04_linear_eval.ipynb #7f7805a0
 import time
 from dataclasses import dataclass
 from pathlib import Path
-import numpy as np
+import numpy as np, torch
 from PIL import Image
+from torchvision.transforms.functional import resize
 from fastcore.all import patch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -37,7 +38,7 @@ def eval_setup(
     info = dict(data=str(data), size=size or b.size, arch=b.arch, meta=b.meta, train_stills=len(tr), test_stills=len(te))
     return b, tr, te, dict(name=name or (Path(backbone).stem if isinstance(backbone, (str,Path)) else b.arch), classes=tr.classes, info=info)
 
-# %% ../nbs/04_linear_eval.ipynb #70a4d8d0
+# %% ../nbs/04_linear_eval.ipynb #8226bd0d
 def _lbfgs(a, y, b, draws, n_classes, C): # predictions (len(ns),runs,M), and the C of each run
     preds, Cs = [], []
     for idx in draws:
@@ -46,6 +47,7 @@ def _lbfgs(a, y, b, draws, n_classes, C): # predictions (len(ns),runs,M), and th
         preds.append(np.broadcast_to(p, (len(draws[0]),p.shape[1]))); Cs.append(c.tolist())
     return np.stack(preds), Cs
 
+# %% ../nbs/04_linear_eval.ipynb #8e15c5da
 def linear_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`
@@ -103,7 +105,7 @@ def knn_eval(
     preds = [[knn_accs(a[i], tr.labels[i], b, k=k, T=T, preds=True) for i in idx] for idx in draws]
     return from_preds(preds, te.labels, ns, **kw)
 
-# %% ../nbs/04_linear_eval.ipynb #d2f7b8cd
+# %% ../nbs/04_linear_eval.ipynb #7a93308e
 @dataclass
 class Suggestion:
     "Frames of a store that are worth a label, the most common sight first"
@@ -118,6 +120,12 @@ class Suggestion:
         c = self._clip(i)
         return f'{Path(c.file).stem}_frame{c.first+i-c.lo}.png'
 
+# %% ../nbs/04_linear_eval.ipynb #b19400f0
+def _shrink(images, size): # (N,H,W,3) uint8 to (N,size,size,3), where they are larger: a person wants to see more than the network was trained on
+    if images.shape[1]<=size: return images
+    return resize(torch.from_numpy(images).permute(0,3,1,2), [size,size], antialias=True).permute(0,2,3,1).numpy()
+
+# %% ../nbs/04_linear_eval.ipynb #15cd865d
 def suggest_labels(
     store:FrameStore, # The video
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
@@ -132,7 +140,8 @@ def suggest_labels(
     "The frames that a person should label first"
     if not 1<=n<=len(store): raise ValueError(f"n={n}: give a number of frames from 1 to {len(store)}, the store's frames")
     some = np.unique(np.linspace(0, len(store)-1, min(len(store), max(candidates, n))).round().astype(int))
-    x = cached_features(get_backbone(backbone, arch), store[some], cache=cache)
+    b = get_backbone(backbone, arch)
+    x = cached_features(b, np.concatenate([_shrink(store[some[i:i+256]], b.size) for i in range(0, len(some), 256)]), cache=cache)
     u = PCA(min(dims, *x.shape), random_state=seed).fit_transform(_unit(x, x.mean(0)).numpy())
     k = KMeans(n, n_init=4, random_state=seed).fit(u)
     d = k.transform(u)                                                    # (frames, clusters): distances to the middles

@@ -88,7 +88,7 @@ def choose_C(
         loss.append((nll*(1-fit)).view(R,-1).sum(1))
     return torch.tensor(grid)[torch.stack(loss).argmin(0)]
 
-# %% ../nbs/02b_probes.ipynb #79172dda
+# %% ../nbs/02b_probes.ipynb #fa9b2481
 def sgd_schedule(
     idx, # Indices of one run's stills
     iters:int, # Iterations
@@ -104,6 +104,7 @@ def sgd_schedule(
         at[k,:len(b)], w[k,:len(b)] = b, 1/len(b)
     return np.resize(at, (iters,bs)), np.resize(w, (iters,bs))
 
+# %% ../nbs/02b_probes.ipynb #a79bfe15
 def sgd_start(
     n_features:int, # F
     n_classes:int, # K

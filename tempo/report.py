@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EvalResult', 't_halfwidth', 'n_text', 'pm', 'from_preds', 'results_table', 'thesis_results', 'plot_efficiency',
-           'two_way_interval', 'paired', 'stills_needed', 'labels_saved', 'Comparison', 'compare', 'code_version',
-           'machine', 'add_row', 'load_rows', 'as_result']
+           'two_way_interval', 'paired', 'stills_needed', 'labels_saved', 'Comparison', 'compare', 'show_differences',
+           'code_version', 'machine', 'add_row', 'load_rows', 'rows_of', 'as_result']
 
 # %% ../nbs/03a_report.ipynb #4bc9ead9
 import functools, importlib.util, json, os, platform, subprocess, time
@@ -68,7 +68,7 @@ def pm(
 def __repr__(self:EvalResult):
     return f"{self.name or 'EvalResult'}: " + ', '.join(f"n={n_text(n)} {pm(a)} %" for n,a in zip(self.samples_pc, self.accs))
 
-# %% ../nbs/03a_report.ipynb #f942da7a
+# %% ../nbs/03a_report.ipynb #5cc5b640
 def from_preds(
     preds, # (len(samples_pc), runs, M) predicted classes
     targets, # (M,) true classes
@@ -79,6 +79,7 @@ def from_preds(
     preds, targets = np.asarray(preds), np.asarray(targets)
     return EvalResult((preds==targets).mean(-1), samples_pc, preds=preds, targets=targets, **kw)
 
+# %% ../nbs/03a_report.ipynb #0aa59405
 @patch
 def _known(self:EvalResult):
     if self.preds is None: raise ValueError(f"{self.name or 'this result'} holds no predictions: rows of a results file keep accuracies alone. Evaluate again to see classes.")
@@ -177,7 +178,7 @@ def plot(self:EvalResult,
     "Accuracy over labelled stills a class"
     return plot_efficiency([self], ax)
 
-# %% ../nbs/03a_report.ipynb #2b483624
+# %% ../nbs/03a_report.ipynb #ef09ed27
 def two_way_interval(
     a, # (runs,M): one figure for each run and still measured on
     *,
@@ -190,13 +191,14 @@ def two_way_interval(
     w, v = (g.multinomial(k, [1/k]*k, draws)/k for k in (R,M))         # how often each run and each still is drawn
     return tuple(np.percentile(((w@a)*v).sum(1), [2.5,97.5]))
 
+# %% ../nbs/03a_report.ipynb #3eab4bfd
 def paired(
     base:EvalResult, # Against whom
     ours:EvalResult, # On the same draws, of the same stills
 )->pd.DataFrame: # A line an n: difference of the means, and its intervals, as shares
     "Differences of accuracy, run by run"
-    if base.samples_pc!=ours.samples_pc or base.accs.shape!=ours.accs.shape or base.info.get('seed')!=ours.info.get('seed'):
-        raise ValueError(f"{ours.name} and {base.name} were not measured on the same draws: give both the same samples_pc, runs and seed")
+    facts = lambda r: (r.samples_pc, r.accs.shape, r.info.get('seed'), r.info.get('data'))
+    if facts(base)!=facts(ours): raise ValueError(f"{ours.name} and {base.name} were not measured on the same draws: give both the same data, samples_pc, runs and seed")
     rows = []
     for k,n in enumerate(base.samples_pc):
         d = ours.accs[k]-base.accs[k]
@@ -208,7 +210,7 @@ def paired(
         rows.append(row)
     return pd.DataFrame(rows)
 
-# %% ../nbs/03a_report.ipynb #12ffd3c2
+# %% ../nbs/03a_report.ipynb #4591fcf8
 def stills_needed(
     ns, # (k,) numbers of stills a class, ascending
     accs, # (k,) the baseline's accuracies
@@ -220,6 +222,7 @@ def stills_needed(
     if acc>accs[-1]: return np.inf
     return float(np.exp(np.interp(acc, accs, np.log(ns))))
 
+# %% ../nbs/03a_report.ipynb #6fb35961
 def labels_saved(
     base:EvalResult, # Against whom
     ours:EvalResult, # On the same draws
@@ -237,7 +240,7 @@ def labels_saved(
     return pd.DataFrame([dict(name=ours.name, n=n, accuracy=x, needs=m, low=l, high=h, text=text(m) if text(l)==text(m)==text(h) else f'{text(m)} ({text(l)} to {text(h)})')
                          for n,x,m,l,h in zip(ns, a.mean(1), of(np.arange(R)), low, high)])
 
-# %% ../nbs/03a_report.ipynb #0bdeb581
+# %% ../nbs/03a_report.ipynb #f5fa136c
 @dataclass
 class Comparison:
     "Several backbones on the same draws of the same stills"
@@ -254,6 +257,7 @@ class Comparison:
     @property
     def saved(self): return pd.concat([labels_saved(self[self.baseline], r) for r in self.others], ignore_index=True)
 
+# %% ../nbs/03a_report.ipynb #e64d679b
 def compare(
     backbones, # Names, paths, `Backbone`s or `EvalResult`s; a dict gives them names
     data=None, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`
@@ -274,16 +278,22 @@ def compare(
     if baseline not in names: raise ValueError(f"baseline={baseline!r} is none of {', '.join(names)}")
     return Comparison(results, baseline)
 
-# %% ../nbs/03a_report.ipynb #3b374ce2
+# %% ../nbs/03a_report.ipynb #e1a023b8
+def show_differences(
+    d, # As `Comparison.differences`, or the records of a row `kind='compare'`
+    baseline:str='baseline', # Name of the column with the baseline's accuracy
+)->pd.DataFrame: # In percent and points, as text
+    "Differences for people; no interval over draws where every draw is the same one, of all stills"
+    d = pd.DataFrame(d)
+    pct = lambda a,b: [f'{100*x:+.1f} to {100*y:+.1f}' if y-x>1e-9 else '' for x,y in zip(a,b)]
+    t = pd.DataFrame({'backbone': d['name'], 'n': d.n, f'{baseline} (%)': [f'{100*x:.1f}' for x in d.baseline], 'accuracy (%)': [f'{100*x:.1f}' for x in d.accuracy],
+                      'difference': [f'{100*x:+.1f}' for x in d.difference], 'over draws': pct(d.low, d.high)})
+    return t.assign(**{'over draws and stills': pct(d.low_stills, d.high_stills)}) if 'low_stills' in d else t
+
 @patch
 def __repr__(self:Comparison):
-    d = self.differences
-    pct = lambda a,b: [f'{100*x:+.1f} to {100*y:+.1f}' for x,y in zip(a,b)]
-    t = pd.DataFrame({'': d.name, 'n': d.n, self.baseline: [f'{100*x:.1f}' for x in d.baseline], 'accuracy': [f'{100*x:.1f}' for x in d.accuracy],
-                      'difference': [f'{100*x:+.1f}' for x in d.difference], 'over draws': pct(d.low, d.high)})
-    if 'low_stills' in d: t['over draws and stills'] = pct(d.low_stills, d.high_stills)
     said = [f"{r['name']} at n = {r.n} is where {self.baseline} is at n {'' if r.text[0] in '<>' else '= '}{r.text}" for _,r in self.saved.iterrows()]
-    return '\n'.join([t.to_string(index=False), *said])
+    return '\n'.join([show_differences(self.differences, self.baseline).to_string(index=False), *said])
 
 @patch
 def plot(self:Comparison,
@@ -331,7 +341,7 @@ def load_rows(
         except ValueError as e: raise ValueError(f"{path}, line {k} is not JSON: {l[:60]!r}. Remove the line.") from e
     return rows
 
-# %% ../nbs/03a_report.ipynb #35d64c65
+# %% ../nbs/03a_report.ipynb #ce14f224
 @patch
 def save(self:EvalResult,
     path, # A .jsonl file
@@ -353,6 +363,14 @@ def save(self:Comparison,
     info, records = self.results[0].info, lambda t: json.loads(t.round(4).to_json(orient='records'))
     add_row(path, **{k:info.get(k) for k in ('data','protocol','seed')} | more | dict(kind='compare', of=info.get('kind'), baseline=self.baseline),
             differences=records(self.differences), saved=records(self.saved))
+
+def rows_of(
+    rows, # As `load_rows` gives them
+    **match # What the rows have to say, such as kind='linear'; `data` is compared by the folder's name
+)->list: # The rows that do
+    "Some rows of a results file"
+    name = lambda k,v: Path(v).name if k=='data' and v else v
+    return [r for r in rows if all(name(k, r.get(k))==v for k,v in match.items())]
 
 def as_result(
     row:dict, # A row that `EvalResult.save` wrote

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'batches', 'UnitLinear', 'probe_head', 'BatchDL', 'FineTune', 'by_depth', 'finetune', 'semisup_eval']
 
-# %% ../nbs/05_semisup.ipynb #a97e73bd
+# %% ../nbs/05_semisup.ipynb #a5d56632
 import copy, time
 from functools import partial
 import numpy as np, torch, torch.nn.functional as F
@@ -22,7 +22,7 @@ from fastai.torch_core import default_device
 from .data import labelled_draws
 from .augment import augment, check_aug
 from .backbones import cached_features
-from .probes import choose_C, fit_logreg
+from .probes import fit_logreg
 from .report import EvalResult, from_preds
 from .linear_eval import eval_setup
 
@@ -43,7 +43,7 @@ def batches(
         out += [b for k in range(0, len(order), bs) if len(b := order[k:k+bs])>1]
     return out[:iters]
 
-# %% ../nbs/05_semisup.ipynb #214b3a81
+# %% ../nbs/05_semisup.ipynb #4ebcf03c
 class UnitLinear(nn.Module):
     "A linear layer on centred features of unit length"
     def __init__(self,
@@ -60,11 +60,11 @@ def probe_head(
     x, # (N,F) features of the labelled stills
     y, # (N,) their class indices
     n_classes:int, # Number of classes
+    C:float=1., # Inverse weight of the penalty
 )->UnitLinear:
     "The head that linear evaluation would have"
-    mean, y = x.mean(0), torch.as_tensor(y)[None]
-    u = F.normalize(x-mean, dim=-1)[None]
-    w,b = fit_logreg(u, y, n_classes, C=choose_C(u, y, n_classes))
+    mean = x.mean(0)
+    w,b = fit_logreg(F.normalize(x-mean, dim=-1)[None], torch.as_tensor(y)[None], n_classes, C=C)
     return UnitLinear(mean, w[0].float(), b[0,0].float())
 
 # %% ../nbs/05_semisup.ipynb #0ce0dea5
@@ -94,7 +94,7 @@ class FineTune(Callback):
     def after_pred(self):
         if not self.training: self.preds[-1].append(self.pred.argmax(1).cpu())
 
-# %% ../nbs/05_semisup.ipynb #466b7f88
+# %% ../nbs/05_semisup.ipynb #dc61843d
 def by_depth(
     model, # A backbone and a head, in an `nn.Sequential`
     parts:int=4, # Into how many groups the backbone's parameters go
@@ -104,6 +104,7 @@ def by_depth(
     cut = np.linspace(0, len(body), parts+1).round().astype(int)
     return [body[a:b] for a,b in zip(cut, cut[1:])] + [params(model[1])]
 
+# %% ../nbs/05_semisup.ipynb #3fd4fef7
 def finetune(
     model, # A backbone and a head, in an `nn.Sequential`; it is trained in place
     tr, # `Stills` to learn from
@@ -133,7 +134,7 @@ def finetune(
         else: learn.fit(points, slice(lr/depth, lr))
     return torch.stack([torch.cat(p) for p in look.preds]).numpy()
 
-# %% ../nbs/05_semisup.ipynb #a8184f3f
+# %% ../nbs/05_semisup.ipynb #3b4e312f
 def semisup_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`
@@ -145,7 +146,8 @@ def semisup_eval(
     iters:int=None, # Iterations
     bs:int=None, # Stills a batch, at most
     aug='protocol', # None, 'light', 'strong' or a function of a batch
-    points:int=10, # How often to look at the test stills
+    bn:bool=None, # Whether BatchNorm's statistics learn too
+    points:int=10, # How often to look at the test stills, at most
     seed:int=0, # First seed of the draws: the same seed compares backbones on the same stills
     size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
     arch:str=None, # Architecture, for 'imagenet' and 'random'
@@ -154,7 +156,7 @@ def semisup_eval(
 )->EvalResult:
     "Accuracy of the whole network, fine-tuned on n stills a class"
     if protocol not in PROTOCOLS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    opts = PROTOCOLS[protocol] | {k:v for k,v in dict(lr=lr, iters=iters, bs=bs).items() if v is not None} | ({} if aug=='protocol' else dict(aug=aug))
+    opts = PROTOCOLS[protocol] | {k:v for k,v in dict(lr=lr, iters=iters, bs=bs, bn=bn).items() if v is not None} | ({} if aug=='protocol' else dict(aug=aug))
     check_aug(opts['aug'])
     if min(opts['lr'], opts['iters'], opts['bs']-1)<=0: raise ValueError(f"lr={opts['lr']}, iters={opts['iters']}, bs={opts['bs']}: all have to be above 0, and BatchNorm needs two stills a batch")
     t0 = time.time()
@@ -162,12 +164,14 @@ def semisup_eval(
     ns, draws = labelled_draws(tr, samples_pc, runs, seed)
     probe = opts.pop('probe')
     x = cached_features(net, tr.images) if probe else None
+    points = max(p for p in range(1, points+1) if opts['iters']%p==0)             # stretches of equal length
     out = []
-    for i,(n,idx,r) in enumerate(tqdm([(n,idx,r) for n,d in zip(ns,draws) for r,idx in enumerate(d)], desc='fine-tuning', leave=False)):
+    for r,idx in tqdm([(r,idx) for d in draws for r,idx in enumerate(d)], desc='fine-tuning', leave=False):
         with torch.random.fork_rng():
             torch.manual_seed(seed+r)
             head = probe_head(x[idx], tr.labels[idx], len(tr.classes)) if probe else nn.Linear(net.n_features, len(tr.classes))
-            out.append(finetune(nn.Sequential(copy.deepcopy(net), head).to(memory_format=torch.channels_last), tr, te, idx, points=points, seed=seed+r, **opts))
+            model = nn.Sequential(copy.deepcopy(net), head).requires_grad_(True).to(memory_format=torch.channels_last)
+            out.append(finetune(model, tr, te, idx, points=points, seed=seed+r, **opts))
     p = np.stack(out).reshape(len(ns), runs, points, -1).transpose(2,0,1,3)                       # (points,len(ns),runs,M)
     kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed, seconds=round(time.time()-t0,1), **{k:v if isinstance(v,(int,float,str,type(None))) else str(v) for k,v in opts.items() if k!='iters'})
     return from_preds(p[-1], te.labels, ns, iters=np.arange(1,points+1)*opts['iters']//points, curve=(p==te.labels).mean(-1), **kw)
