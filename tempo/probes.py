@@ -114,7 +114,7 @@ def sgd_start(
     g, bound = torch.Generator().manual_seed(seed), n_features**-.5
     return tuple((torch.rand(n, n_classes, generator=g)*2-1)*bound for n in (n_features,1))
 
-# %% ../nbs/02b_probes.ipynb #d5cc6e07
+# %% ../nbs/02b_probes.ipynb #ee6c9ca3
 def sgd_preds(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices
@@ -131,16 +131,19 @@ def sgd_preds(
 )->tuple: # (points,) iterations and (points,runs,M) predicted classes
     "Linear layers trained by gradient descent, all runs at once"
     (q,x), truth = _span(train[None].float()), F.one_hot(torch.as_tensor(y), n_classes).float()
-    x, test = x[0], (test.float()@q[0])[None]
+    x, test = x[0], test.float()[None]
     at, w = (torch.from_numpy(np.stack(a, 1)) for a in zip(*[sgd_schedule(i, iters, bs, s) for i,s in zip(subsets, seeds)]))
     W, b = (torch.stack(a) for a in zip(*[sgd_start(train.shape[1], n_classes, s) for s in seeds]))
-    W, look, preds = q.mT@W, np.unique(np.linspace(0, iters, points+1).round().astype(int))[1:], []
+    rest = test@W                                                                 # (runs,M,K): of the first weights, what no training picture sees; it only decays
+    W, test = q.mT@W, test@q
+    rest -= test@W
+    look, preds = np.unique(np.linspace(0, iters, points+1).round().astype(int))[1:], []
     for t in range(iters):
         xb = x[at[t]]                                                             # (runs,bs,D)
         g = (torch.baddbmm(b, xb, W).softmax(-1)-truth[at[t]])*w[t,:,:,None]
         W.baddbmm_(xb.mT, g, beta=1-lr*wd, alpha=-lr)
         b.mul_(1-lr*wd).sub_(g.sum(1, keepdim=True), alpha=lr)
-        if t+1 in look: preds.append(torch.baddbmm(b, test.expand(len(W),-1,-1), W).argmax(-1))
+        if t+1 in look: preds.append((torch.baddbmm(b, test.expand(len(W),-1,-1), W)+(1-lr*wd)**(t+1)*rest).argmax(-1))
     return look, torch.stack(preds).numpy()
 
 # %% ../nbs/02b_probes.ipynb #2260cf6d
