@@ -77,7 +77,7 @@ def main():
     a = p.parse_args()
     res = Results(a.out, 'eval', threads=torch.get_num_threads())
     if a.quick: linear(res, 10, 300, 2); extraction(res, 64, 2)
-    else: linear(res, 10, 3000, 5); extraction(res, 256, 7)
+    else: linear(res, 10, 3000, 3); extraction(res, 256, 7)
     res.show()
 
 if __name__=='__main__': main()
