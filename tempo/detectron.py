@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['INSTALL_PAGE', 'WHEEL', 'NEEDS', 'SMALL', 'detectron2_available', 'need_detectron2', 'install_detectron2',
            'tempo_detectron2', 'd2_name', 'd2_state', 'to_detectron2', 'load_bottom_up', 'register_backbone',
-           'detectron2_config']
+           'detectron2_config', 'train_detectron2']
 
-# %% ../nbs/05b_detectron.ipynb #0e941228
-import functools, importlib, importlib.util, json, logging, os, shutil, subprocess, sys, sysconfig, tempfile
+# %% ../nbs/05b_detectron.ipynb #2028b7c7
+import contextlib, functools, importlib, importlib.util, io, json, logging, os, shutil, subprocess, sys, sysconfig, tempfile
 from pathlib import Path
-import torch, torchvision
+import numpy as np, torch, torchvision
 from fastcore.script import call_parse
 from timm.layers import freeze_batch_norm_2d
 from .data import clear_errors
 from .backbones import LEVELS, Backbone, FeatureMaps, create_backbone
-from .checkpoint import write_checkpoint
+from .checkpoint import rng_state, set_rng_state, write_checkpoint
 from .coco import read_coco
 
 # %% ../nbs/05b_detectron.ipynb #2da40949
@@ -164,3 +164,79 @@ def _make_small(m): # `m`: cfg.MODEL
     r.PRE_NMS_TOPK_TRAIN = r.PRE_NMS_TOPK_TEST = s['pre']
     r.POST_NMS_TOPK_TRAIN = r.POST_NMS_TOPK_TEST = s['post']
     r.BATCH_SIZE_PER_IMAGE, m.ROI_HEADS.BATCH_SIZE_PER_IMAGE = s['rpn_batch'], s['roi_batch']
+
+# %% ../nbs/05b_detectron.ipynb #2c2e9e3b
+def _named(file): # register a COCO file with detectron2; its name there
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data.datasets import register_coco_instances
+    name = f'tempo:{Path(file).resolve()}'
+    if name in DatasetCatalog: DatasetCatalog.remove(name); MetadataCatalog.remove(name)
+    register_coco_instances(name, {}, str(file), read_coco(file)['info']['image_root'])
+    return name
+
+def _shares(results): # COCOEvaluator's percents as `coco_ap` gives them
+    get = lambda k,m: max(0., float(np.nan_to_num(results.get(k, {}).get(m, 0.)))/100)       # nothing predicted: no entry, or not a number
+    return {k+s: get(k, 'AP'+s) for k in ('bbox','segm') for s in ('','50')}
+
+@functools.lru_cache(None)
+def _trainer(): # detectron2's trainer, with evaluations handed to `record`
+    from detectron2.engine import DefaultTrainer, hooks
+    from detectron2.evaluation import COCOEvaluator
+    from detectron2.utils.events import JSONWriter
+    class Trainer(DefaultTrainer):
+        @classmethod
+        def build_evaluator(cls, cfg, name): return COCOEvaluator(name, ('bbox','segm'), distributed=False, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
+        def look(self):
+            found = Path(self.cfg.OUTPUT_DIR)/'coco_instances_results.json'
+            found.unlink(missing_ok=True)
+            with contextlib.redirect_stdout(io.StringIO()): results = self.test(self.cfg, self.model)
+            self.record(min(self.iter+1, self.max_iter), _shares(results), json.loads(found.read_text()) if found.exists() else [])
+            return results
+        def build_hooks(self):
+            every = self.cfg.TEST.EVAL_PERIOD
+            return [hooks.IterationTimer(), hooks.LRScheduler(), hooks.EvalHook(every, self.look), hooks.PeriodicCheckpointer(self.checkpointer, every, max_to_keep=1),
+                    hooks.PeriodicWriter([JSONWriter(str(Path(self.cfg.OUTPUT_DIR)/'metrics.json'))], period=20)]
+    return Trainer
+
+@contextlib.contextmanager
+def _logged(file): # detectron2's messages go to a file instead of the screen
+    log = logging.getLogger('detectron2')
+    was, handler = (log.level, log.propagate), logging.FileHandler(file)
+    log.setLevel(logging.INFO); log.propagate = False; log.addHandler(handler)
+    try: yield
+    finally: log.removeHandler(handler); handler.close(); log.level, log.propagate = was
+
+# %% ../nbs/05b_detectron.ipynb #50576bae
+def train_detectron2(
+    backbone:Backbone, # Start of the network
+    train, # COCO file to learn from
+    val, # COCO file to measure on
+    *,
+    out, # Folder of this run
+    record, # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+    iters:int, # Iterations
+    bs:int, # Pictures an iteration
+    lr:float, # Learning rate, constant after the warm-up
+    warmup:int, # Iterations of warm-up
+    every:int, # Iterations between two evaluations
+    small:bool, # Configuration for a processor
+    size:int=None, # Short side of the pictures (pixels); None: the configuration's
+    seed:int=0, # Of the heads' weights and the order of pictures
+    resume:bool=False, # Go on from the checkpoint in `out`, where there is one
+):
+    "Mask R-CNN by detectron2's trainer"
+    cfg = detectron2_config(backbone, len(read_coco(train)['categories']), small=small, size=size)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = (_named(train),), (_named(val),), str(out), 0 if cfg.MODEL.DEVICE=='cpu' else 4
+    s = cfg.SOLVER
+    s.MAX_ITER, s.IMS_PER_BATCH, s.BASE_LR, s.WARMUP_ITERS, s.STEPS, s.CLIP_GRADIENTS.ENABLED, s.CLIP_GRADIENTS.CLIP_TYPE = iters, bs, lr, warmup, (), small, 'norm'
+    cfg.TEST.EVAL_PERIOD = every
+    was = rng_state()
+    try:
+        with _logged(Path(out)/'log.txt'):
+            importlib.import_module('detectron2.utils.env').seed_all_rng(seed)
+            t = _trainer()(cfg)
+            t.record = record
+            load_bottom_up(t.model, to_detectron2(backbone, Path(out)/'start.pth'))
+            t.resume_or_load(resume=resume)
+            t.train()
+    finally: set_rng_state(was)
