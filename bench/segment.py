@@ -56,7 +56,7 @@ def cost(args):
             losses = models[k]([d2(x,t) for x,t in zip(xs,ts)]) if k=='detectron2' else models[k](list(xs), list(ts))
             opts[k].zero_grad(); sum(losses.values()).backward(); opts[k].step()
         return seconds(go)
-    r = rounds({k: (lambda k=k: step(k)) for k in models}, 20)
+    with importlib.import_module('detectron2.utils.events').EventStorage(): r = rounds({k: (lambda k=k: step(k)) for k in models}, 20)
     res = Results('results/bench_segment.jsonl', 'segment', arch=LITE0, size=128, bs=4, threads=torch.get_num_threads())
     res.add('step of the small Mask R-CNN', 's', r['detectron2'], r['torchvision'], 'torchvision', r['detectron2']/r['torchvision'])
     res.show()
