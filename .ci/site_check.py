@@ -28,15 +28,16 @@ READ = r"""() => {
     if (m) raw.push(t.data.slice(m.index, m.index+60))
   }
   const wide = document.documentElement.scrollWidth > innerWidth
-  const over = wide ? all('body *').filter(e => e.getBoundingClientRect().right > innerWidth+1).slice(-1).map(e => e.outerHTML.slice(0, 100)) : []
+  const scrolls = e => e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement))
+  const over = all('main, main :is(p, li, div, pre, table, img, svg, math, a, h1, h2, h3)').filter(e => e.getBoundingClientRect().right > innerWidth+1 && !scrolls(e))
   const documented = {}   // a name's entry: its heading, and above it nbdev's link to the source
   for (const a of all('main a')) if (a.textContent == 'source') {
     let e = a.closest('p')
     while (e && !/^H[1-6]$/.test(e.tagName)) e = e.nextElementSibling
-    if (e) documented[e.id || e.closest('section, [id]')?.id] = a.href
+    if (e) documented[e.textContent.trim()] = a.href
   }
   return {
-    raw, markdown, documented, wide: wide && [document.documentElement.scrollWidth, ...over],
+    raw, markdown, documented, wide: (wide || over.length > 0) && [document.documentElement.scrollWidth, ...over.slice(-1).map(e => e.outerHTML.slice(0, 100))],
     math: all('math, .katex, mjx-container').length, broken_math: all('merror, .katex-error, .MathJax_Error').length,
     alt: all('img').filter(i => !(i.alt || '').trim()).map(i => i.closest('.cell')?.querySelector('pre')?.innerText.slice(0, 60) || i.src.slice(0, 60)),
     empty: all('img').filter(i => i.complete && !i.naturalWidth).map(i => i.alt || i.src.slice(0, 60)),
@@ -59,16 +60,15 @@ def modidx():
     return d['settings'], d['syms']
 
 def entries(syms):
-    "Public functions and classes, and methods added by `@patch`, by page: {page: {anchor: name}}"
-    res = defaultdict(dict)
+    "Public functions and classes, and methods added by `@patch`, by page"
+    res = defaultdict(list)
     for mod,names in syms.items():
         code = (root/(mod.replace('.','/')+'.py')).read_text(encoding='utf-8')
         inside = {f'{c.name}.{f.name}' for c in ast.parse(code).body if isinstance(c, ast.ClassDef) for f in c.body if hasattr(f,'name')}
         for full,(where,_) in names.items():
             name = full[len(mod)+1:]
             if any(o.startswith('_') for o in name.split('.')) or name in inside: continue     # a class's entry shows its own methods
-            page,anchor = where.split('#')
-            res[page][anchor] = name
+            res[where.split('#')[0]].append(name)
     return res
 
 def source_fault(href, name, settings):
@@ -94,7 +94,8 @@ def check():
     def watch(page):
         page.on('console', lambda m: m.type=='error' and fault(now[0], f'console: {m.text}'))
         page.on('pageerror', lambda e: fault(now[0], f'script: {e}'))
-        page.on('requestfailed', lambda r: fault(now[0], f'request failed: {r.url[:120]} ({r.failure})'))
+        page.on('requestfailed', lambda r: 'ERR_ABORTED' in (r.failure or '') or fault(now[0],   # aborted: the next page came first
+             f'request failed: {r.url[:120]} ({r.failure})'))
         page.on('response', lambda r: r.status>=400 and fault(now[0], f'request failed: {r.url} ({r.status})'))
         page.on('request', lambda r: r.url.startswith((home,'data:','blob:')) or fault(now[0], f'asks another host: {r.url[:120]}'))
         return page
@@ -167,9 +168,9 @@ def check():
             if not any(urlsplit(a).hostname==host and a.endswith(f"{settings['branch']}/nbs/{name}") for a in seen[page]['notebook']): fault(page, f'no link to its notebook on {host}')
     for page,names in wanted.items():
         have = seen.get(page, {}).get('documented', {})
-        for anchor,name in names.items():
-            if anchor not in have: fault(page, f'{name} has no entry with a link to its source')
-            elif (bad := source_fault(have[anchor], name, settings)): fault(page, bad)
+        for name in names:
+            if name not in have: fault(page, f'{name} has no entry with a link to its source')
+            elif (bad := source_fault(have[name], name, settings)): fault(page, bad)
     return pages, faults, sum(map(len, wanted.values()))
 
 pages, faults, names = check()
