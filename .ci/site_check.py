@@ -125,7 +125,7 @@ def check():
                 desk.evaluate('localStorage.clear()')
             if r['search']:
                 desk.locator('#quarto-search input:visible').first.fill(SEARCH)
-                hit = desk.locator('#quarto-search a, .aa-Item a')
+                hit = desk.locator('#quarto-search a, .aa-Item a').filter(has_text=SEARCH)
                 try: hit.first.wait_for(timeout=4000)
                 except Exception: fault(o, f'search finds nothing for {SEARCH}')
                 else: seen[o]['links'] += [a for a in hit.evaluate_all('l => l.map(a => a.href)')]
