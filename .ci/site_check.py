@@ -49,8 +49,10 @@ READ = r"""() => {
 }"""
 
 def formulas(nb):
-    "How many formulas a notebook's prose holds"
-    prose = '\n\n'.join(''.join(c['source']) for c in json.loads(nb.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='markdown')
+    "How many formulas the prose of a processed notebook holds, that of its names' entries with it"
+    cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
+    prose = [c['source'] for c in cells if c['cell_type']=='markdown'] + [o.get('data',{}).get('text/markdown','') for c in cells for o in c.get('outputs',[])]
+    prose = '\n\n'.join(map(''.join, prose))
     prose = re.sub(r'```.*?```|`[^`\n]*`', '', prose, flags=re.S)
     return len(re.findall(r'\$\$.+?\$\$|(?<![\\$])\$(?=\S)[^$]+?(?<=\S)\$(?![\d$])', prose, flags=re.S))
 
@@ -158,11 +160,11 @@ def check():
         for what in ('icon','card'):
             if not r[what] or local(r[what]) is None or not (docs/local(r[what])).is_file(): fault(o, f'no {what}: {r[what]}')
         if not any(target(local(a))[0]==o for a in r['side'] if local(a) is not None): fault(o, 'not in the sidebar (nbs/sidebar.yml)')
-    stems = {p.relative_to(root/'nbs').as_posix(): p for p in (root/'nbs').rglob('*.ipynb') if not any(q.startswith(('.','_')) for q in p.relative_to(root/'nbs').parts)}
-    for name,nb in stems.items():
+    stems = [p.relative_to(root/'nbs').as_posix() for p in (root/'nbs').rglob('*.ipynb') if not any(q.startswith(('.','_')) for q in p.relative_to(root/'nbs').parts)]
+    for name in stems:
         page = re.sub(r'(^|/)\d+\w?_', r'\1', name).replace('.ipynb','.html')         # nbdev drops the number
         if page not in seen: fault(page, f'missing: {name} has no page'); continue
-        n = formulas(nb)
+        n = formulas(root/'_proc'/name)
         if seen[page]['math'] < n: fault(page, f"{seen[page]['math']} of {n} formulas are rendered")
         for host in ('colab.research.google.com','raw.githubusercontent.com'):
             if not any(urlsplit(a).hostname==host and a.endswith(f"{settings['branch']}/nbs/{name}") for a in seen[page]['notebook']): fault(page, f'no link to its notebook on {host}')
