@@ -2,7 +2,7 @@
 
 What quarto does and smalldocs does not is done here: pages take the names that nbdev's links use (`data.html`), formulas become
 MathML (`html-math-method: mathml`), themes ask no other host for fonts (theme.scss)."""
-import html, os, re, shutil, sys, warnings
+import html, os, re, shutil, sys, unicodedata, warnings
 from pathlib import Path
 
 warnings.filterwarnings('ignore', 'Found cells containing imports')
@@ -14,10 +14,19 @@ from nbdev.serve import proc_nbs
 from smalldocs.config import load
 from smalldocs.site import Site
 
+def letter(m):
+    "Browsers know no script or double-struck `<mi>`, only the letters themselves"
+    kind = {'script':'SCRIPT', 'double-struck':'DOUBLE-STRUCK'}[m[1]]
+    for name in (f'{kind} CAPITAL {m[2]}', f'MATHEMATICAL {kind} CAPITAL {m[2]}'):
+        try: return f'<mi>{unicodedata.lookup(name)}</mi>'
+        except KeyError: pass
+    return m[0]
+
 def mathml(m):
     "A formula of smalldocs' page, `\\(...\\)` or `\\[...\\]` for KaTeX, as MathML"
     kind, tex = m[1], html.unescape(m[2]).strip()[2:-2]
-    return f'<span class="math {kind}">{convert(tex, display="block" if kind=="display" else "inline")}</span>'
+    res = convert(tex, display='block' if kind=='display' else 'inline')
+    return f'<span class="math {kind}">{re.sub(r"<mi mathvariant=.(script|double-struck).>([A-Z])</mi>", letter, res)}</span>'
 
 class NbdevSite(Site):
     def read(self, src):
@@ -27,6 +36,7 @@ class NbdevSite(Site):
     def render_page(self, page):
         super().render_page(page)
         page.html = re.sub(r'<span class="math (inline|display)">(.*?)</span>', mathml, page.html, flags=re.S)
+        for part in page.env.get('search', []): part['text'] = re.sub(r'\[`([^`]+)`\]\(https?:[^)\s]*\)', r'\1', part['text'])
         page.env['math'] = False                                                     # KaTeX is not needed
     def copy_assets(self, nav):
         super().copy_assets(nav)
