@@ -9,7 +9,7 @@ cfg = parser['DEFAULT']
 
 words = lambda key: cfg[key].split()                                          # one requirement a word
 lines = lambda key: [o.strip() for o in cfg[key].splitlines() if o.strip()]   # one a line: may hold spaces
-extras = {k: words(f'{k}_requirements') for k in ('lite','data','multi','logs','segment','explain','export')}
+extras = {k: words(f'{k}_requirements') for k in ('lite','data','multi','logs','segment','explain','export','site')}
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
