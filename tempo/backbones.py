@@ -37,10 +37,15 @@ class Backbone(nn.Module):
         self.body, self.arch, self.n_features, self.size, self.meta = body, arch, n_features, size, dict(meta or {})
         for n,v in dict(mean=mean, std=std).items(): self.register_buffer(n, torch.tensor(v).view(1,3,1,1), persistent=False)
 
-    def forward(self, x): # (N,3,H,W): uint8, or float in [0,1]
+    def forward(self,
+        x, # (N,3,H,W): uint8, or float in [0,1]
+    ): # (N,n_features)
+        "Features of pictures that nobody has normalised yet"
         if x.dtype==torch.uint8: x = x.float()/255
         return self.body((x-self.mean)/self.std)
-    def extra_repr(self): return f'{self.arch}, {self.n_features} features'
+    def extra_repr(self):
+        "What `print` says of it, for PyTorch"
+        return f'{self.arch}, {self.n_features} features'
 
 # %% ../nbs/02a_backbones.ipynb #feaac3c3
 def _strip_head(net, arch): # replace the last linear layer by nothing; returns the number of its inputs
@@ -256,7 +261,10 @@ class FeatureMaps(nn.Module):
             if not self.net: raise ValueError(f"{backbone.arch} gives no maps at strides 4, 8, 16 and 32. Use a ResNet of torchvision, or a CNN of timm such as {LITE0}.")
         self.channels = dict(zip(LEVELS, chs))
 
-    def forward(self, x):
+    def forward(self,
+        x, # (N,3,H,W), normalised
+    ): # {name: (N,C,H/stride,W/stride)}
+        "The four maps by name"
         out = self.net(x)
         return out if isinstance(out, dict) else dict(zip(LEVELS, out))
 
