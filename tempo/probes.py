@@ -196,7 +196,11 @@ class UnitLinear(nn.Module):
         super().__init__()
         self.register_buffer('mean', mean)
         self.w, self.b = nn.Parameter(w), nn.Parameter(b)
-    def forward(self, h): return _unit(h, self.mean)@self.w+self.b
+    def forward(self,
+        h, # (N,F) features
+    ): # (N,K) scores
+        "What the layer says about features of any length"
+        return _unit(h, self.mean)@self.w+self.b
 
 def probe_head(
     x, # (N,F) features of the labelled stills

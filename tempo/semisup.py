@@ -47,7 +47,9 @@ def batches(
 class BatchDL(DataLoader):
     "Batches by a list of indices, `n` of them an epoch"
     at = 0
-    def get_idxs(self): self.at += self.n; return range(self.at-self.n, self.at)
+    def get_idxs(self):
+        "Numbers of this epoch's batches: on from where the last epoch stopped"
+        self.at += self.n; return range(self.at-self.n, self.at)
 
 class _Batches: # item i is the i-th batch: bytes and classes
     def __init__(self, stills, batches): self.x, self.y, self.b = torch.from_numpy(stills.images).permute(0,3,1,2), torch.as_tensor(stills.labels), batches
@@ -57,7 +59,10 @@ class _Batches: # item i is the i-th batch: bytes and classes
 class FineTune(Callback):
     "Augments the training batches and keeps what is predicted for the test stills"
     order = 5                                                 # after fastai has put the model into training mode
-    def __init__(self, aug, bn=True): self.aug, self.bn, self.preds = aug, bn, []
+    def __init__(self,
+        aug, # None, 'light', 'strong' or a function of a batch
+        bn:bool=True, # Whether BatchNorm takes the statistics of the batch while training
+    ): self.aug, self.bn, self.preds = aug, bn, []
     def before_train(self):
         "BatchNorm stays as it is, if it is to"
         if not self.bn:
@@ -66,8 +71,11 @@ class FineTune(Callback):
     def before_batch(self):
         "Bytes stay bytes where nothing is to be changed: the backbone reads both"
         if self.training and self.aug: self.learn.xb = (augment(self.x.float()/255, self.aug).as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last),)
-    def before_validate(self): self.preds.append([])
+    def before_validate(self):
+        "A new look at the test stills"
+        self.preds.append([])
     def after_pred(self):
+        "Keep the predicted classes"
         if not self.training: self.preds[-1].append(self.pred.argmax(1).cpu())
 
 # %% ../nbs/05_semisup.ipynb #dc61843d
