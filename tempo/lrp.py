@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'KNOWN', 'classifier', 'scores', 'feature_relevance', 'head_constant', 'canonizers', 'check_layers',
-           'targets_of', 'lrp_heatmaps', 'check_images', 'show_heatmaps', 'wide_masks', 'relevance_share',
-           'relative_relevance', 'load_masks']
+           'lrp_heatmaps', 'show_heatmaps', 'wide_masks', 'relevance_share', 'relative_relevance', 'load_masks']
 
 # %% ../nbs/06a_lrp.ipynb #60912490
 import copy
@@ -119,8 +118,8 @@ def check_layers(
 def _canonical(body, ignore_bias): # the composite
     return EpsilonPlusFlat(canonizers=canonizers(), layer_map=[(BatchNormAct2d, Pass())], zero_params=['bias'] if ignore_bias else None)
 
-# %% ../nbs/06a_lrp.ipynb #2f6826c2
-def targets_of(model, images, target=None): # (N,) tensor: what is predicted where `target` is None
+# %% ../nbs/06a_lrp.ipynb #a180fb20
+def _targets(model, images, target=None): # (N,) tensor: what is predicted where `target` is None
     if target is None: return scores(model, images).argmax(1)
     t = torch.as_tensor(np.broadcast_to(target, len(images)).copy()).long()
     k = model[1].w.shape[1] if isinstance(model[1], UnitLinear) else model[1].weight.shape[0]
@@ -136,9 +135,9 @@ def lrp_heatmaps(
     bs:int=16, # Pictures a batch
 ): # (N,H,W) float32: relevance of each pixel, of the order of the score
     "Which pixels the score rests on; the model is left as it was"
-    check_images(images)
+    _check_images(images)
     check_layers(model[0].body)
-    target, device = targets_of(model, images, target), next(model[0].parameters()).device
+    target, device = _targets(model, images, target), next(model[0].parameters()).device
     net = copy.deepcopy(model).eval().requires_grad_(False)                    # the caller's is not touched, whatever happens
     out = []
     with torch.enable_grad(), _canonical(net[0].body, ignore_bias).context(net[0].body) as body:
@@ -150,7 +149,7 @@ def lrp_heatmaps(
             out.append(r.sum(1).cpu())
     return torch.cat(out).numpy()
 
-def check_images(images): # (N,H,W,3) uint8, or an error
+def _check_images(images): # (N,H,W,3) uint8, or an error
     if getattr(images,'ndim',0)!=4 or images.shape[-1]!=3 or str(images.dtype) not in ('uint8','torch.uint8') or not len(images):
         raise ValueError(f"images are {getattr(images,'dtype','')} {tuple(getattr(images,'shape',()))}: (N,H,W,3) of uint8 is wanted, as Stills and stores hold them")
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DISTURBANCES', 'ATTACKS', 'EPS', 'disturbance', 'noise', 'blobs', 'smoke', 'backgrounds', 'adversarial', 'Robustness',
-           'find_masks', 'robustness', 'as_robustness', 'plot_robustness', 'robustness_difference']
+           'find_masks', 'check_kinds', 'robustness', 'as_robustness', 'plot_robustness', 'robustness_difference']
 
 # %% ../nbs/06b_robustness.ipynb #5786de99
 import importlib, time
@@ -16,7 +16,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 from .data import Stills, labelled, subset
 from .backbones import get_backbone
-from .lrp import check_images, classifier, load_masks, relative_relevance, scores, wide_masks
+from .lrp import _check_images, classifier, load_masks, relative_relevance, scores, wide_masks
 from .report import add_row, t_halfwidth
 from .synthetic import ROOMS
 
@@ -116,7 +116,7 @@ def adversarial(
     bs:int=64, # Pictures a batch
 ): # (N,3,H,W) float32 in [0,1]
     "Pictures that the model is meant to get wrong; the model is left as it was"
-    check_images(images)
+    _check_images(images)
     if attack not in ATTACKS: raise ValueError(f"attack={attack!r}: choose one of {', '.join(ATTACKS)}")
     if eps<0: raise ValueError(f"eps={eps}: give 255ths of the range, 0 or above")
     fb = _foolbox()
@@ -146,9 +146,15 @@ class Robustness:
     def __post_init__(self):
         self.accs = np.asarray(self.accs, float)
         if self.relevance is not None: self.relevance = np.asarray(self.relevance, float)
-    def at(self, what='accs'): return getattr(self, what)
+    def at(self,
+        what='accs', # 'accs' or 'relevance'
+    ): # (k,runs)
+        "One of the two tables"
+        return getattr(self, what)
     @property
-    def unit(self): return '255ths of the range' if self.kind in ATTACKS else DISTURBANCES[self.kind].unit
+    def unit(self):
+        "What a strength is"
+        return '255ths of the range' if self.kind in ATTACKS else DISTURBANCES[self.kind].unit
     def __repr__(self): return f"{self.name}, {self.kind}: " + ', '.join(f'{100*a.mean():.1f} at {s:g}' for s,a in zip(self.strengths, self.accs)) + ' %'
 
 # %% ../nbs/06b_robustness.ipynb #33297280
@@ -162,6 +168,14 @@ def find_masks(
     folder = next((d for d in (Path(data)/'masks'/split, Path(data)/'masks') if d.is_dir()), None)
     if folder is None and needed: raise ValueError(f"{data} has no masks/ folder, and clutter is painted around the object. Draw masks, or ask for noise, fgsm and pgd alone.")
     return None if folder is None else load_masks(stills, folder)
+
+def check_kinds(
+    kinds, # Names of disturbances and attacks, or None
+):
+    "Refuse a name that is none of them"
+    known = [*DISTURBANCES, *ATTACKS]
+    for k in kinds or ():
+        if k not in known: raise ValueError(f"kinds holds {k!r}: choose from {', '.join(known)}")
 
 def _one(model, te, masks, kind, strength, seed, look): # accuracy, and relevance on the object
     if kind in ATTACKS:
@@ -193,14 +207,12 @@ def robustness(
 )->list: # A `Robustness` for each model and kind
     "How accuracy and evidence fall under noise, clutter and attack"
     if runs<1: raise ValueError(f"runs={runs}: give at least 1")
-    known = [*DISTURBANCES, *ATTACKS]
-    unknown = [k for k in kinds or () if k not in known]
-    if unknown: raise ValueError(f"kinds holds {unknown[0]!r}: choose from {', '.join(known)}")
+    check_kinds(kinds)
     nets = {n: get_backbone(b, arch) for n,b in models.items()}
     size = size or next(iter(nets.values())).size
     tr, te = labelled(data, size, test=test)
     masks = find_masks(data, te, needed=any(k in DISTURBANCES and DISTURBANCES[k].masks for k in kinds or ()))
-    kinds = kinds or [k for k in known if k in ATTACKS or masks is not None or not DISTURBANCES[k].masks]
+    kinds = kinds or [k for k in (*DISTURBANCES, *ATTACKS) if k in ATTACKS or masks is not None or not DISTURBANCES[k].masks]
     idx = subset(tr.labels, samples_pc, seed=seed, classes=tr.classes)
     tr = Stills(tr.images[idx], tr.labels[idx], tr.classes, [tr.files[i] for i in idx])
     heads = {n: classifier(b, tr, protocol, seed=seed, cache=cache) for n,b in nets.items()}
