@@ -254,9 +254,13 @@ class FrameStore:
 
     def __len__(self): return int(self._offs[-1])
     @property
-    def shape(self): return (len(self), self.size, self.size, 3)
+    def shape(self):
+        "(frames, size, size, 3), as an array has it"
+        return (len(self), self.size, self.size, 3)
     @property
-    def bounds(self): return np.array([(c.lo,c.hi) for c in self.clips]).reshape(-1,2)
+    def bounds(self):
+        "(C,2) integers: first frame and one past the last, of each clip"
+        return np.array([(c.lo,c.hi) for c in self.clips]).reshape(-1,2)
 
 # %% ../nbs/00_data.ipynb #2bf1ea72
 @patch
@@ -571,5 +575,5 @@ def clear_errors(
     @functools.wraps(f)
     def _f(*args, **kwargs):
         try: return f(*args, **kwargs)
-        except (ValueError, OSError, RuntimeError, FloatingPointError, TypeError) as e: sys.exit(f'{f.__name__}: {e}')
+        except (ValueError, OSError, RuntimeError, FloatingPointError, TypeError, ImportError) as e: sys.exit(f'{f.__name__}: {e}')
     return _f

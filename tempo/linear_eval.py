@@ -116,7 +116,10 @@ class Suggestion:
     def __len__(self): return len(self.frames)
     def __repr__(self): return f'Suggestion: {len(self)} frames of {len({self._clip(i).file for i in self.frames})} files'
     def _clip(self, i): return next(c for c in self.store.clips if c.lo<=i<c.hi)
-    def file_name(self, i): # such as video_frame1234.png; the number is that of the store's frame within its clip, counted from the clip's first frame in the file
+    def file_name(self,
+        i:int, # Frame, as the store counts
+    )->str: # Such as video_frame1234.png
+        "A name for a picture of frame `i`: its file, and its number within the clip, counted from the clip's first frame in the file"
         c = self._clip(i)
         return f'{Path(c.file).stem}_frame{c.first+i-c.lo}.png'
 

@@ -32,9 +32,13 @@ class EvalResult:
     def __post_init__(self): self.accs = np.atleast_2d(np.asarray(self.accs, float))
     def _one(self, a): return float(a[0]) if len(a)==1 else a
     @property
-    def mean(self): return self._one(self.accs.mean(1))
+    def mean(self):
+        "Mean accuracy over runs, in [0,1]: one for each n, a number where there is one n"
+        return self._one(self.accs.mean(1))
     @property
-    def std(self): return self._one(self.accs.std(1, ddof=1) if self.accs.shape[1]>1 else np.zeros(len(self.accs)))
+    def std(self):
+        "Standard deviation over runs, unbiased; 0 for a single run"
+        return self._one(self.accs.std(1, ddof=1) if self.accs.shape[1]>1 else np.zeros(len(self.accs)))
 
 # %% ../nbs/03a_report.ipynb #6f766dc4
 def t_halfwidth(
@@ -55,7 +59,11 @@ def to_frame(self:EvalResult):
     return pd.DataFrame([dict(name=self.name, n=n, run=r, accuracy=a) for n,row in zip(self.samples_pc, self.accs) for r,a in enumerate(row)])
 
 # %% ../nbs/03a_report.ipynb #3bc3d6a4
-def n_text(n): return 'all' if n is None else str(n)
+def n_text(
+    n, # Labelled stills a class; None for all
+)->str:
+    "A number of stills as tables write it"
+    return 'all' if n is None else str(n)
 
 def pm(
     accs, # Accuracies of several runs, in [0,1]
@@ -249,13 +257,21 @@ class Comparison:
 
     def __getitem__(self, name): return next(r for r in self.results if r.name==name)
     @property
-    def others(self): return [r for r in self.results if r.name!=self.baseline]
+    def others(self):
+        "All results but the baseline's"
+        return [r for r in self.results if r.name!=self.baseline]
     @property
-    def table(self): return results_table(self.results)
+    def table(self):
+        "Mean ± standard deviation over runs, in percent"
+        return results_table(self.results)
     @property
-    def differences(self): return pd.concat([paired(self[self.baseline], r) for r in self.others], ignore_index=True)
+    def differences(self):
+        "Of every other from the baseline, with intervals, as `paired` gives them"
+        return pd.concat([paired(self[self.baseline], r) for r in self.others], ignore_index=True)
     @property
-    def saved(self): return pd.concat([labels_saved(self[self.baseline], r) for r in self.others], ignore_index=True)
+    def saved(self):
+        "Where the baseline would be as good, as `labels_saved` gives it"
+        return pd.concat([labels_saved(self[self.baseline], r) for r in self.others], ignore_index=True)
 
 # %% ../nbs/03a_report.ipynb #e64d679b
 def compare(
@@ -280,7 +296,7 @@ def compare(
 
 # %% ../nbs/03a_report.ipynb #e1a023b8
 def show_differences(
-    d, # As `Comparison.differences`, or the records of a row `kind='compare'`
+    d, # As `differences` of a `Comparison`, or the records of a row `kind='compare'`
     baseline:str='baseline', # Name of the column with the baseline's accuracy
 )->pd.DataFrame: # In percent and points, as text
     "Differences for people; no interval over draws where every draw is the same one, of all stills"

@@ -74,7 +74,11 @@ class Pyramid(nn.Module):
         for k,p in self.maps.named_parameters():
             if isinstance(backbone.body, torchvision.models.ResNet): p.requires_grad = k.startswith(('net.layer2','net.layer3','net.layer4'))
         self.fpn = FeaturePyramidNetwork(list(self.maps.channels.values()), channels, LastLevelMaxPool())
-    def forward(self, x): return self.fpn(OrderedDict(self.maps(x)))
+    def forward(self,
+        x, # (N,3,H,W), normalised
+    ): # {level: (N,channels,H/stride,W/stride)}
+        "The pyramid's levels"
+        return self.fpn(OrderedDict(self.maps(x)))
 
 def torchvision_mask_rcnn(
     backbone:Backbone, # Start of the network
@@ -113,7 +117,11 @@ class CocoBatches:
         self.batches, self.flips = order.reshape(iters, bs), g.random((iters,bs))<.5
     def __len__(self): return len(self.batches)
 
-    def one(self, k, flip):
+    def one(self,
+        k:int, # Which picture
+        flip:bool, # Whether it is mirrored, boxes and masks with it
+    )->tuple: # (3,H,W) float in [0,1]; its boxes, labels and masks
+        "One picture and its target"
         r, anns = self.rows[k]
         x = torch.from_numpy(read_rgb(self.root/r['file_name']).copy()).permute(2,0,1).float()/255
         masks = torch.from_numpy(np.stack([decode(a['segmentation']) for a in anns]).astype(np.uint8))
@@ -145,13 +153,22 @@ def predict_coco(
 class Look(Callback):
     "Evaluates every `every` iterations, before the checkpoint of that iteration is written; there is no other validation"
     order = 3
-    def __init__(self, file, every, record): self.file, self.every, self.record = file, every, record
-    def before_train(self): self.dls.train.at = self.epoch
+    def __init__(self,
+        file, # COCO file to measure on
+        every:int, # Iterations between two evaluations
+        record, # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+    ): self.file, self.every, self.record = file, every, record
+    def before_train(self):
+        "The loader's stretch is that of the epoch"
+        self.dls.train.at = self.epoch
     def after_batch(self):
+        "Measure, where it is time to"
         if self.training and self.train_iter%self.every==0:
             preds = predict_coco(self.model.net, self.file)
             self.record(self.train_iter, coco_ap(self.file, preds), preds)
-    def before_validate(self): raise CancelValidException
+    def before_validate(self):
+        "Evaluations are made by iterations and not by epochs"
+        raise CancelValidException
 
 class _Stretch(DataLoader): # `n` batches an epoch, epoch `at`; `first` is for `Checkpoint`
     at, first = 0, 0
@@ -211,7 +228,11 @@ class APCurve:
     folder: Path = field(default=None, repr=False)       # Of the first run: predictions and weights
     val: Path = field(default=None, repr=False)          # COCO file that it was measured on
 
-    def at(self, kind='segm'): return getattr(self, kind)
+    def at(self,
+        kind:str='segm', # 'segm' or 'bbox'
+    ): # (runs,k) shares
+        "The curves of masks or of boxes"
+        return getattr(self, kind)
     def __repr__(self):
         last = ' '.join(f"{k} AP {100*a.mean():.1f}" + (f' ± {100*t_halfwidth(a):.1f}' if len(a)>1 else '') for k,a in (('box',self.bbox[:,-1]),('mask',self.segm[:,-1])))
         return f'{self.name}: {last} at {self.iters[-1]} iterations ({len(self.segm)} run{"s"*(len(self.segm)>1)})'
