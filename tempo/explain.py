@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
+from torch import nn
 from .data import subset, Stills
 from .backbones import extract_features
 from .lrp import check_layers, classifier, feature_relevance, lrp_heatmaps, relative_relevance, relevance_share, scores, wide_masks
-from .robustness import find_masks, plot_robustness, robustness, robustness_difference
+from .robustness import check_kinds, find_masks, plot_robustness, robustness, robustness_difference, show_disturbed
 from .report import add_row, t_halfwidth
 from .linear_eval import eval_setup
 
@@ -31,11 +32,16 @@ class Relevance:
     targets: np.ndarray # (M,) true classes
     info: dict = field(default_factory=dict, repr=False) # Settings, and what else a row should say
     maps: np.ndarray = field(default=None, repr=False) # (M,H,W) heat maps
+    model: nn.Module = field(default=None, repr=False) # The classifier
 
     @property
-    def mean(self): return float(np.nanmean(self.shares))
+    def mean(self):
+        "Mean share over stills; those that have none are left out"
+        return float(np.nanmean(self.shares))
     @property
-    def accuracy(self): return float((self.preds==self.targets).mean())
+    def accuracy(self):
+        "Share of the stills that are predicted right"
+        return float((self.preds==self.targets).mean())
     def __repr__(self):
         ok = self.shares[~np.isnan(self.shares)]
         return f"{self.name}: {self.mean:.3f}{f' ± {t_halfwidth(ok):.3f}' if len(ok)>1 else ''} of the relevance on the object ({len(ok)} stills), accuracy {100*self.accuracy:.1f} %"
@@ -64,7 +70,7 @@ def relevance_eval(
     maps = lrp_heatmaps(model, te.images, target, ignore_bias=ignore_bias)
     start = feature_relevance(model[1], extract_features(b, te.images), target).sum(1).detach().numpy()
     info = kw['info'] | dict(protocol=protocol, samples_pc=samples_pc, seed=seed, ignore_bias=ignore_bias, area=float(wide_masks(masks).mean()), classes=te.classes, files=[Path(f).name for f in te.files])
-    return Relevance(kw['name'], relevance_share(maps, masks), relevance_share(maps, masks, 'drop'), maps.sum((1,2))/start, target.numpy(), te.labels, info, maps)
+    return Relevance(kw['name'], relevance_share(maps, masks), relevance_share(maps, masks, 'drop'), maps.sum((1,2))/start, target.numpy(), te.labels, info, maps, model)
 
 # %% ../nbs/07_explain.ipynb #a6ebd876
 @patch
@@ -169,6 +175,7 @@ def explain_folder(
     out = Path(out)
     if out.exists() and not (out.is_dir() and (_ours(out) or not any(out.iterdir()))): raise FileExistsError(f"{out} exists and was not made by tempo_explain. Give another out=.")
     if runs<0: raise ValueError(f"runs={runs}: give 0 for no curves, or more")
+    check_kinds(kinds)
     found = [relevance_eval(b, data, name=n, ignore_bias=ignore_bias, **kw) for n,b in models.items()]
     curves = robustness(models, data, kinds, runs=runs, **kw) if runs else []
     part = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}')
@@ -197,6 +204,10 @@ def _write(folder, found, curves, data, kw): # the files of `explain_folder`
         for what,alt in (('accs','Accuracy'),('relevance','Relevance on the object')): _figure(plot_robustness(curves, what), folder/f'{what}.png')
         pd.DataFrame([dict(model=c.name, disturbance=c.kind, strength=s, run=k, accuracy=a, relevance=b) for c in curves for s,aa,bb in zip(c.strengths, c.accs, c.relevance) for k,(a,b) in enumerate(zip(aa,bb))]).to_csv(folder/'curves.csv', index=False)
         parts += ['What throws it off', ('accs.png','Accuracy over strength, a panel a disturbance'), ('relevance.png','Relevance on the object over strength, a panel a disturbance'), ('curves.csv','the curves, as CSV')]
+        k = int(np.argmax(np.mean([r.preds==r.targets for r in found], 0)))                       # a still that all are right about, where there is one
+        for kind in dict.fromkeys(c.kind for c in curves):
+            _figure(show_disturbed({r.name: r.model for r in found}, te.images[k], masks[k], te.labels[k], te.classes, kind), folder/f'maps_{kind}.png')
+            parts += [(f'maps_{kind}.png', f'One still under growing {kind}, and the map of each model')]
     for k,c in enumerate(te.classes):
         on = np.flatnonzero(te.labels==k)
         if not len(on): continue

@@ -21,7 +21,6 @@ try:
     from zennit.canonizers import AttributeCanonizer, CompositeCanonizer, MergeBatchNorm
     from zennit.composites import EpsilonPlusFlat
     from zennit.layer import Sum
-    from zennit.rules import Pass
     from zennit.torchvision import ResNetBasicBlockCanonizer, ResNetBottleneckCanonizer
     from zennit.types import AvgPool, BatchNorm, Linear, MaxPool
 except ImportError as e: raise ImportError("zennit is not installed, which heat maps need: pip install 'tempo-video[explain]'") from e
@@ -116,7 +115,7 @@ def check_layers(
 
 # %% ../nbs/06a_lrp.ipynb #e92eb7f2
 def _canonical(body, ignore_bias): # the composite
-    return EpsilonPlusFlat(canonizers=canonizers(), layer_map=[(BatchNormAct2d, Pass())], zero_params=['bias'] if ignore_bias else None)
+    return EpsilonPlusFlat(canonizers=canonizers(), zero_params=['bias'] if ignore_bias else None)
 
 # %% ../nbs/06a_lrp.ipynb #a180fb20
 def _targets(model, images, target=None): # (N,) tensor: what is predicted where `target` is None

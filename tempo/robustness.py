@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DISTURBANCES', 'ATTACKS', 'EPS', 'disturbance', 'noise', 'blobs', 'smoke', 'backgrounds', 'adversarial', 'Robustness',
-           'find_masks', 'check_kinds', 'robustness', 'as_robustness', 'plot_robustness', 'robustness_difference']
+           'find_masks', 'check_kinds', 'usual_strengths', 'disturb', 'robustness', 'as_robustness', 'plot_robustness',
+           'show_disturbed', 'robustness_difference']
 
 # %% ../nbs/06b_robustness.ipynb #739a5901
 import copy, importlib, time
@@ -16,7 +17,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 from .data import Stills, labelled, subset
 from .backbones import get_backbone
-from .lrp import _check_images, classifier, load_masks, relative_relevance, scores, wide_masks
+from .lrp import _check_images, classifier, load_masks, lrp_heatmaps, relative_relevance, scores, wide_masks
 from .report import add_row, t_halfwidth
 from .synthetic import ROOMS
 
@@ -174,14 +175,31 @@ def check_kinds(
     for k in kinds or ():
         if k not in known: raise ValueError(f"kinds holds {k!r}: choose from {', '.join(known)}")
 
-def _one(model, te, masks, kind, strength, seed, look): # accuracy, and relevance on the object
+def usual_strengths(
+    kind:str, # A disturbance or attack
+): # Ascending from 0
+    "Where it is measured unless told otherwise"
+    return EPS if kind in ATTACKS else DISTURBANCES[kind].strengths
+
+def disturb(
+    model:nn.Sequential, # Backbone and head; only attacks look at it
+    images, # (N,H,W,3) uint8
+    labels, # (N,) true classes; only attacks look at them
+    masks, # (N,H,W) bool; None where the kind needs none
+    kind:str, # A disturbance or attack
+    strength:float, # How much of it
+    seed:int=0, # The same seed and strength, the same disturbance
+)->tuple: # (N,H,W,3) uint8, and (N,classes) scores of the model
+    "Pictures under a disturbance or attack, and what the model says of them"
     if kind in ATTACKS:
-        x = adversarial(model, te.images, te.labels, strength, kind, seed=seed)
-        images = (x*255).round().to(torch.uint8).permute(0,2,3,1).numpy()
-        with torch.inference_mode(): s = torch.cat([model(b) for b in x.split(64)])
-    else:
-        images = DISTURBANCES[kind](te.images, masks, strength, np.random.default_rng([seed, int(1000*strength)]))
-        s = scores(model, images)
+        x = adversarial(model, images, labels, strength, kind, seed=seed)
+        with torch.inference_mode(): s = torch.cat([model(b) for b in x.split(64)])      # as floats: rounding would take from small attacks
+        return (x*255).round().to(torch.uint8).permute(0,2,3,1).numpy(), s
+    out = DISTURBANCES[kind](images, masks, strength, np.random.default_rng([seed, int(1000*strength)]))
+    return out, scores(model, out)
+
+def _one(model, te, masks, kind, strength, seed, look): # accuracy, and relevance on the object
+    images, s = disturb(model, te.images, te.labels, masks, kind, strength, seed)
     rr = float(np.nanmean(relative_relevance(model, images, masks))) if look else None
     return float((s.argmax(1).numpy()==te.labels).mean()), rr
 
@@ -216,7 +234,7 @@ def robustness(
     info = dict(data=str(data), size=size, protocol=protocol, samples_pc=samples_pc, train_stills=len(tr), test_stills=len(te), seed=seed)
     out = []
     for k in kinds:
-        ss, look = list((strengths or {}).get(k, EPS if k in ATTACKS else DISTURBANCES[k].strengths)), relevance and masks is not None
+        ss, look = list((strengths or {}).get(k, usual_strengths(k))), relevance and masks is not None
         for n,m in heads.items():
             t0 = time.time()
             got = [[_one(m, te, masks, k, s, seed+r, look) for r in range(runs if s and k!='fgsm' else 1)] for s in ss]
@@ -261,6 +279,32 @@ def plot_robustness(
         ax.set_title(c.kind, fontsize=9); ax.set_xlabel(c.unit, fontsize=8); ax.grid(alpha=.3)
     for ax in axs[:,0]: ax.set_ylabel(dict(accs='accuracy (%)', relevance='relevance on the object (%)')[what], fontsize=8)
     axs[0,0].legend(fontsize=7)
+    return fig
+
+# %% ../nbs/06b_robustness.ipynb #f1270716
+def show_disturbed(
+    models:dict, # Classifiers by name, as `classifier` makes them
+    image, # (H,W,3) uint8
+    mask, # (H,W) bool; None where the kind needs none
+    label:int, # True class
+    classes:list, # Names of the classes
+    kind:str, # A disturbance or attack; the picture shown under an attack is the first model's
+    *,
+    seed:int=0, # Of the disturbance
+): # The figure
+    "One still under growing disturbance, and where each model looks"
+    import matplotlib.pyplot as plt
+    ss = usual_strengths(kind)
+    fig,axs = plt.subplots(1+len(models), len(ss), figsize=(1.3*len(ss), 1.45*(1+len(models))), squeeze=False, layout='constrained')
+    for ax in axs.flat: ax.set_xticks([]); ax.set_yticks([])
+    for j,s in enumerate(ss):
+        for i,(name,m) in enumerate(models.items(), 1):
+            x, said = disturb(m, image[None], [label], None if mask is None else mask[None], kind, s, seed)
+            r, k = lrp_heatmaps(m, x)[0], int(said.argmax(1))
+            v = np.percentile(np.abs(r), 99.5) or 1
+            if i==1: axs[0,j].imshow(x[0]); axs[0,j].set_title(f'{kind} {s:g}', fontsize=7)
+            axs[i,j].imshow(r, cmap='seismic', vmin=-v, vmax=v)
+            axs[i,j].set_title(classes[k], fontsize=7, color='black' if k==label else 'firebrick'); axs[i,0].set_ylabel(name, fontsize=7)
     return fig
 
 # %% ../nbs/06b_robustness.ipynb #84150aaa
