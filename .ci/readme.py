@@ -20,6 +20,7 @@ def processed():
     Plain()(nb)
     nb = nbformat.from_dict(dict(nb))
     for c in nb.cells:
+        if (m := re.search(r'^#\|\s*fig-alt:\s*(.*)\n', c.source, re.M)): c.metadata['alt'], c.source = m[1], c.source.replace(m[0], '')
         if c.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', c.source, re.M): c.source = ''
         for o in c.get('outputs', []):
             if 'text/html' in o.get('data', {}): o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(o.data['text/html']), flags=re.S)
@@ -27,10 +28,13 @@ def processed():
 
 def readme():
     "README.md's text, and its figures by name"
-    text, res = MarkdownExporter().from_notebook_node(processed(), resources=dict(output_files_dir='index_files', unique_key='figure'))
+    nb = processed()
+    text, res = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir='index_files', unique_key='figure'))
     title = read_nb('nbs/index.ipynb').cells[0].source                               # nbdev turned it into front matter
     text = re.sub(r'^\s*---\n.*?\n---\n(\s*<!--.*?-->)?', lambda m: title+'\n', text, count=1, flags=re.S)
-    text = re.sub(r'```(python)?\n\s*```\n', '', text).replace('![png]', '![Accuracy over labelled stills a class, ImageNet against Tempo]', 1)
+    text = re.sub(r'```(python)?\n\s*```\n', '', text)
+    def alt(m): return f"![{nb.cells[int(m[2])].metadata.get('alt') or sys.exit(f'{m[1][1:]}.. has no alternative text: begin its cell with #| fig-alt: ...')}]{m[1]}"
+    text = re.sub(r'!\[png\](\(index_files/figure_(\d+)_)', alt, text)
     text = re.sub(r'\]\(([\w/]+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
     return '<!-- made from nbs/index.ipynb by .ci/readme.py -->\n\n' + re.sub(r'\n{3,}', '\n\n', text).strip()+'\n', res['outputs']
 

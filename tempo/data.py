@@ -575,5 +575,5 @@ def clear_errors(
     @functools.wraps(f)
     def _f(*args, **kwargs):
         try: return f(*args, **kwargs)
-        except (ValueError, OSError, RuntimeError, FloatingPointError, TypeError) as e: sys.exit(f'{f.__name__}: {e}')
+        except (ValueError, OSError, RuntimeError, FloatingPointError, TypeError, ImportError) as e: sys.exit(f'{f.__name__}: {e}')
     return _f

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['spread', 'rankme', 'fit_logreg', 'choose_C', 'sgd_schedule', 'sgd_start', 'sgd_preds', 'logreg_preds', 'probe_accs',
-           'knn_accs']
+           'UnitLinear', 'probe_head', 'sgd_head', 'knn_accs']
 
 # %% ../nbs/02b_probes.ipynb #8aadcaec
 import numpy as np, torch
 import torch.nn.functional as F
+from torch import nn
 from .data import subset
 
 # %% ../nbs/02b_probes.ipynb #9de8cb79
@@ -183,6 +184,57 @@ def probe_accs(
     idx = np.stack([subset(y, n, seed=seed+r, classes=classes) for r in range(runs)])
     preds,_ = logreg_preds(train, y, test, idx, n_classes=int(max(np.max(y), np.max(y_test)))+1, C=C)
     return (preds==np.asarray(y_test)).mean(1)
+
+# %% ../nbs/02b_probes.ipynb #1d5c0a02
+class UnitLinear(nn.Module):
+    "A linear layer on centred features of unit length"
+    def __init__(self,
+        mean, # (F,) what is subtracted
+        w, # (F,K) weights
+        b, # (K,) biases
+    ):
+        super().__init__()
+        self.register_buffer('mean', mean)
+        self.w, self.b = nn.Parameter(w), nn.Parameter(b)
+    def forward(self,
+        h, # (N,F) features
+    ): # (N,K) scores
+        "What the layer says about features of any length"
+        return _unit(h, self.mean)@self.w+self.b
+
+def probe_head(
+    x, # (N,F) features of the labelled stills
+    y, # (N,) their class indices
+    n_classes:int, # Number of classes
+    C:float=1., # Inverse weight of the penalty; None: by cross-validation, as linear evaluation has it
+)->UnitLinear:
+    "The head of logistic regression"
+    mean, y = x.mean(0), torch.as_tensor(y)[None]
+    u = _unit(x, mean)[None]
+    w,b = fit_logreg(u, y, n_classes, C=choose_C(u, y, n_classes) if C is None else C)
+    return UnitLinear(mean, w[0].float(), b[0,0].float())
+
+# %% ../nbs/02b_probes.ipynb #1d5c0a04
+def sgd_head(
+    x, # (N,F) features of the labelled stills
+    y, # (N,) their class indices
+    n_classes:int, # Number of classes
+    *,
+    seed:int=0, # First weights and order of the stills
+    iters:int=3000, # Steps
+    bs:int=10, # Stills a batch
+    lr:float=.01, # Learning rate
+    wd:float=1e-4, # Weight decay
+)->nn.Linear:
+    "The head of gradient descent: one run of `sgd_preds`, with its weights"
+    (at,w), (W,b) = sgd_schedule(np.arange(len(y)), iters, bs, seed), sgd_start(x.shape[1], n_classes, seed)
+    truth, w, x = F.one_hot(torch.as_tensor(y), n_classes).float(), torch.from_numpy(w), x.float()
+    for i,wi in zip(at, w):
+        g = ((x[i]@W+b).softmax(-1)-truth[i])*wi[:,None]
+        W, b = (1-lr*wd)*W-lr*x[i].T@g, (1-lr*wd)*b-lr*g.sum(0)
+    head = nn.Linear(x.shape[1], n_classes)
+    head.load_state_dict(dict(weight=W.T, bias=b[0]))
+    return head
 
 # %% ../nbs/02b_probes.ipynb #561974db
 def knn_accs(

@@ -296,7 +296,7 @@ def compare(
 
 # %% ../nbs/03a_report.ipynb #e1a023b8
 def show_differences(
-    d, # As `Comparison.differences`, or the records of a row `kind='compare'`
+    d, # As `differences` of a `Comparison`, or the records of a row `kind='compare'`
     baseline:str='baseline', # Name of the column with the baseline's accuracy
 )->pd.DataFrame: # In percent and points, as text
     "Differences for people; no interval over draws where every draw is the same one, of all stills"

@@ -1,0 +1,35 @@
+"""Where does the evidence lie, and what throws it off? The real run behind 07_explain.
+
+    python bench/explain.py [--data ../shared/data] [--models /tmp/models] [--only relevance,robustness] [--out results/explain.jsonl]
+
+ImageNet's EfficientNet-Lite0 against Tempo's trainings on `asl24_video/clips` (`bench/labels.py --only train --seeds 42,1,2` makes them), on the stills of `asl24` with their masks, at 96 pixels. `relevance`: a row for each
+model, head (logistic regression, the thesis's gradient descent) and treatment of biases. `robustness`: a row for each model and disturbance, three seeds each; some twenty minutes on two cores.
+"""
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+import argparse, warnings
+from pathlib import Path
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+from tempo.backbones import LITE0
+from tempo.explain import relevance_eval
+from tempo.robustness import ATTACKS, DISTURBANCES, robustness
+
+TRAININGS = (42,1,2)
+HERE = dict(size=96, arch=LITE0)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, default=Path('/tmp/models'))
+    p.add_argument('--only', default='relevance,robustness'); p.add_argument('--out', default='results/explain.jsonl')
+    args = p.parse_args()
+    models = {'ImageNet':'imagenet', **{f'Tempo, seed {s}': args.models/f'tempo-clips-{s}.safetensors' for s in TRAININGS}}
+    if 'relevance' in args.only:
+        for protocol,ignore in [(p,i) for p in ('lbfgs','thesis') for i in (False,True)]:
+            for n,b in models.items():
+                r = relevance_eval(b, args.data/'asl24', protocol=protocol, ignore_bias=ignore, name=n, **HERE)
+                r.save(args.out); print(protocol, 'biases ignored' if ignore else '', r, flush=True)
+    if 'robustness' in args.only:
+        for k in (*DISTURBANCES, *ATTACKS):
+            for r in robustness(models, args.data/'asl24', [k], **HERE): r.save(args.out); print(r, flush=True)
+
+if __name__=='__main__': main()
