@@ -3,7 +3,8 @@
     python bench/explain.py [--data ../shared/data] [--models /tmp/models] [--only relevance,robustness] [--out results/explain.jsonl]
 
 ImageNet's EfficientNet-Lite0 against Tempo's trainings on `asl24_video/clips` (`bench/labels.py --only train --seeds 42,1,2` makes them), on the stills of `asl24` with their masks, at 96 pixels. `relevance`: a row for each
-model, head (logistic regression, the thesis's gradient descent) and treatment of biases. `robustness`: a row for each model and disturbance, three seeds each; some twenty minutes on two cores.
+model, head (logistic regression, the thesis's gradient descent) and treatment of biases. `robustness`: a row for each model and disturbance, three seeds each, and two of PGD,
+which takes twenty steps for each; some twenty minutes on two cores.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -30,6 +31,6 @@ def main():
                 r.save(args.out); print(protocol, 'biases ignored' if ignore else '', r, flush=True)
     if 'robustness' in args.only:
         for k in (*DISTURBANCES, *ATTACKS):
-            for r in robustness(models, args.data/'asl24', [k], **HERE): r.save(args.out); print(r, flush=True)
+            for r in robustness(models, args.data/'asl24', [k], runs=2 if k=='pgd' else 3, strengths=dict(pgd=[0,.25,.5,1]), **HERE): r.save(args.out); print(r, flush=True)
 
 if __name__=='__main__': main()

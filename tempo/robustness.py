@@ -6,8 +6,8 @@
 __all__ = ['DISTURBANCES', 'ATTACKS', 'EPS', 'disturbance', 'noise', 'blobs', 'smoke', 'backgrounds', 'adversarial', 'Robustness',
            'find_masks', 'check_kinds', 'robustness', 'as_robustness', 'plot_robustness', 'robustness_difference']
 
-# %% ../nbs/06b_robustness.ipynb #5786de99
-import importlib, time
+# %% ../nbs/06b_robustness.ipynb #739a5901
+import copy, importlib, time
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -122,15 +122,12 @@ def adversarial(
     fb = _foolbox()
     x, y = torch.as_tensor(np.ascontiguousarray(images)).permute(0,3,1,2).float()/255, torch.as_tensor(labels).long()
     if not eps: return x
-    run, modes = fb.attacks.LinfFastGradientAttack() if attack=='fgsm' else fb.attacks.LinfPGD(steps=20, rel_stepsize=.1), [(m,m.training) for m in model.modules()]
+    run = fb.attacks.LinfFastGradientAttack() if attack=='fgsm' else fb.attacks.LinfPGD(steps=20, rel_stepsize=.1)
     device = next(model.parameters()).device
-    target = fb.PyTorchModel(model.eval(), bounds=(0,1), device=device)
-    try:
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(seed)
-            return torch.cat([run(target, x[i:i+bs].to(device), y[i:i+bs].to(device), epsilons=eps/255)[1].cpu() for i in range(0,len(x),bs)])
-    finally:
-        for m,t in modes: m.training = t
+    target = fb.PyTorchModel(copy.deepcopy(model).eval().requires_grad_(False), bounds=(0,1), device=device)      # the weights need no gradients, and the caller's get none
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        return torch.cat([run(target, x[i:i+bs].to(device), y[i:i+bs].to(device), epsilons=eps/255)[1].cpu() for i in range(0,len(x),bs)])
 
 # %% ../nbs/06b_robustness.ipynb #6ed3527a
 @dataclass
