@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
+from scipy.special import expit
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 from .data import Stills, labelled, subset
@@ -68,7 +69,7 @@ def blobs(
         for cy,cx,r,q,t in rng.random((int(strength),5)):
             r, q, t = .05+.075*r, .5+q, np.pi*t                          # radius, ratio of the axes, angle
             u,v = (x-cx)*np.cos(t)+(y-cy)*np.sin(t), (y-cy)*np.cos(t)-(x-cx)*np.sin(t)
-            clear[k] *= 1-.9/(1+np.exp(40*(np.hypot(u/q,v*q)/r-1)))
+            clear[k] *= 1-.9*expit(40*(1-np.hypot(u/q,v*q)/r))
     return _behind(images, masks, np.zeros((1,1,1,3)), 1-clear)
 
 @disturbance(0,.25,.5,.75,1, unit='opacity', masks=True)
