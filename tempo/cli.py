@@ -194,7 +194,7 @@ def tempo_explain(
     kinds:str=None, # Some of noise, blobs, smoke, backgrounds, fgsm, pgd, with commas; default: all
     samples_pc:int=None, # Labelled stills a class that the heads are fitted on; default: all
     protocol:str='lbfgs', # Heads: lbfgs or thesis
-    ignore_bias:bool_arg=False, # Hand on what biases contributed: flatter maps
+    ignore_bias:bool_arg=False, # Leave biases out of the shares: flatter maps
     size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with
     arch:str=None, # Architecture, for imagenet and random; default: the backbone's
     seed:int=0, # Of the draw of stills and of the disturbances
@@ -204,8 +204,10 @@ def tempo_explain(
     from tempo.explain import explain_folder, relevance_difference        # zennit and Foolbox are in the extra 'explain'
     if not path or not data: raise ValueError('give --path (a backbone, imagenet or random) and --data (a folder with train/, val/ or test/, and masks/)')
     b = get_backbone(path, arch)
-    models = ({} if against in (None,'none') else {Path(against).stem: against}) | {name or Path(path).stem: path}
-    found = explain_folder(models, data, out, runs=runs, kinds=kinds.split(',') if kinds else None, ignore_bias=ignore_bias, results=results, samples_pc=samples_pc, protocol=protocol, size=size or b.size, arch=arch or b.arch, seed=seed)
+    base, ours = Path(against or 'none').stem, name or Path(path).stem
+    if base==ours: raise ValueError(f'both backbones would be called {ours!r}: give --name another')
+    models = ({} if base=='none' else {base: against}) | {ours: path}
+    found = explain_folder(models, data, out, runs=runs, kinds=[k.strip() for k in kinds.split(',')] if kinds else None, ignore_bias=ignore_bias, results=results, samples_pc=samples_pc, protocol=protocol, size=size or b.size, arch=arch or b.arch, seed=seed)
     for r in found: print(r)
     for d in [relevance_difference(found[0], r).iloc[0] for r in found[1:]]: print(f'difference {d.difference:+.3f} (95 % interval over stills {d.low:+.3f} to {d.high:+.3f})')
     print(f"open {Path(out)/'index.html'} in a browser")

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'KNOWN', 'classifier', 'scores', 'feature_relevance', 'head_constant', 'canonizers', 'check_layers',
-           'lrp_heatmaps', 'show_heatmaps', 'wide_masks', 'relevance_share', 'relative_relevance', 'load_masks']
+           'lrp_heatmaps', 'plain', 'show_heatmaps', 'wide_masks', 'relevance_share', 'relative_relevance', 'edge_maps',
+           'load_masks']
 
 # %% ../nbs/06a_lrp.ipynb #60912490
 import copy
 from pathlib import Path
 import numpy as np, torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from timm.models import EfficientNet
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
@@ -44,7 +45,7 @@ def classifier(
     if protocol not in HEADS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(HEADS)}")
     x, n = cached_features(backbone, stills.images, cache=cache), len(stills.classes)
     head = probe_head(x, stills.labels, n, C=None) if protocol=='lbfgs' else sgd_head(x, stills.labels, n, seed=seed)
-    return nn.Sequential(backbone, head).eval()
+    return nn.Sequential(copy.deepcopy(backbone), head).eval()                      # the caller's keeps its mode
 
 def scores(
     model:nn.Sequential, # Backbone and head
@@ -64,7 +65,7 @@ def feature_relevance(
     "The ε rule on the head, started with the score of the class"
     if isinstance(head, UnitLinear): return h*head.w.T[target]/(h-head.mean).norm(dim=1, keepdim=True)
     if isinstance(head, nn.Linear): return h*head.weight[target]
-    raise ValueError(f"the head is a {type(head).__name__}: relevance is known for UnitLinear and nn.Linear. Make the model with classifier().")
+    raise ValueError(f"the head is of the kind {type(head).__name__}: relevance is known for UnitLinear and nn.Linear. Make the model with classifier().")
 
 def head_constant(
     head:nn.Module, # `UnitLinear` or `nn.Linear`
@@ -120,6 +121,7 @@ def _canonical(body, ignore_bias): # the composite
 # %% ../nbs/06a_lrp.ipynb #a180fb20
 def _targets(model, images, target=None): # (N,) tensor: what is predicted where `target` is None
     if target is None: return scores(model, images).argmax(1)
+    if np.ndim(target) and len(target)!=len(images): raise ValueError(f"target holds {len(target)} classes for {len(images)} pictures")
     t = torch.as_tensor(np.broadcast_to(target, len(images)).copy()).long()
     k = model[1].w.shape[1] if isinstance(model[1], UnitLinear) else model[1].weight.shape[0]
     if len(t) and not 0<=int(t.min())<=int(t.max())<k: raise ValueError(f"target holds class {int(t.max() if t.max()>=k else t.min())}, and the head knows classes 0 to {k-1}")
@@ -130,11 +132,11 @@ def lrp_heatmaps(
     images, # (N,H,W,3) uint8
     target=None, # Class that is explained: a number, or one for each picture; None: what is predicted
     *,
-    ignore_bias:bool=False, # Hand on what a bias contributed, instead of leaving it there
+    ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
     bs:int=16, # Pictures a batch
-): # (N,H,W) float32: relevance of each pixel, of the order of the score
-    "Which pixels the score rests on; the model is left as it was"
-    _check_images(images)
+): # (N,H,W) float32: relevance of each pixel
+    "Which pixels the features behind the score come from; the model is left as it was"
+    _check_images(images); _check_model(model)
     check_layers(model[0].body)
     target, device = _targets(model, images, target), next(model[0].parameters()).device
     net = copy.deepcopy(model).eval().requires_grad_(False)                    # the caller's is not touched, whatever happens
@@ -148,11 +150,21 @@ def lrp_heatmaps(
             out.append(r.sum(1).cpu())
     return torch.cat(out).numpy()
 
+def _check_model(model): # backbone and head, or an error
+    if not (isinstance(model, nn.Sequential) and len(model)==2 and isinstance(model[0], Backbone) and isinstance(model[1], (UnitLinear,nn.Linear))):
+        raise ValueError(f"the model is of the kind {type(model).__name__}: give nn.Sequential(Backbone, UnitLinear or nn.Linear), as classifier() makes it")
+
 def _check_images(images): # (N,H,W,3) uint8, or an error
     if getattr(images,'ndim',0)!=4 or images.shape[-1]!=3 or str(images.dtype) not in ('uint8','torch.uint8') or not len(images):
         raise ValueError(f"images are {getattr(images,'dtype','')} {tuple(getattr(images,'shape',()))}: (N,H,W,3) of uint8 is wanted, as Stills and stores hold them")
 
-# %% ../nbs/06a_lrp.ipynb #ad557e38
+# %% ../nbs/06a_lrp.ipynb #0f70ce48
+def plain(
+    s, # Any name
+)->str: # For a title: no dollar begins a formula
+    "A name as text that Matplotlib leaves alone"
+    return str(s).replace('$', r'\$')
+
 def show_heatmaps(
     images, # (N,H,W,3) uint8
     maps, # {name: (N,H,W)}: a row each
@@ -170,8 +182,8 @@ def show_heatmaps(
         for ax,(name,r) in zip(axs[1:,k], maps.items()):
             v = np.percentile(np.abs(r[k]), 99.5) or 1
             ax.imshow(r[k], cmap='seismic', vmin=-v, vmax=v)
-            if titles: ax.set_title(titles[name][k], fontsize=7)
-    for ax,name in zip(axs[1:,0], maps): ax.set_ylabel(name, fontsize=8)
+            if titles: ax.set_title(plain(titles[name][k]), fontsize=7)
+    for ax,name in zip(axs[1:,0], maps): ax.set_ylabel(plain(name), fontsize=8)
     return fig
 
 # %% ../nbs/06a_lrp.ipynb #16957cb2
@@ -213,6 +225,13 @@ def relative_relevance(
     if np.shape(masks)!=np.shape(images)[:3]: raise ValueError(f"masks are {np.shape(masks)} and images {np.shape(images)}: a mask of the picture's size is needed for each")
     return relevance_share(lrp_heatmaps(model, images, target, **kw), masks, negative, blurs)
 
+# %% ../nbs/06a_lrp.ipynb #082a1f0e
+def edge_maps(
+    images, # (N,H,W,3) uint8
+): # (N,H,W) float
+    "Length of the gradient of the grey picture: what a map gets that knows edges and nothing else"
+    return np.hypot(*np.gradient(np.asarray(images, float).mean(-1), axis=(1,2)))
+
 # %% ../nbs/06a_lrp.ipynb #65e894c5
 def load_masks(
     stills:Stills, # Labelled stills
@@ -224,8 +243,9 @@ def load_masks(
     size, out = stills.images.shape[1], []
     for f,m in zip(stills.files, match_masks(stills.files, folder)):
         ids = read_ids(m)
-        with Image.open(f) as p: wh = p.size if p.getexif().get(274,1)<5 else p.size[::-1]
+        with Image.open(f) as p: wh = ImageOps.exif_transpose(p).size
         if ids.shape!=wh[::-1]: raise ValueError(f"{m} is {ids.shape[1]}×{ids.shape[0]}, its picture {f} {wh[0]}×{wh[1]}. Export the mask at the picture's size.")
+        if not (ids>0).any(): raise ValueError(f"{m} is empty: nothing in it is above 0. Draw the object, or leave the picture out.")
         m = np.asarray(Image.fromarray((ids>0).astype(np.uint8)).resize(fit_dims(*wh, size, fit), Image.NEAREST))
         out.append(to_square(np.repeat(m[...,None], 3, -1), size)[...,0]>0)
     return np.stack(out)

@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 from .data import Stills, labelled, subset
 from .backbones import get_backbone
-from .lrp import _check_images, classifier, load_masks, lrp_heatmaps, relative_relevance, scores, wide_masks
+from .lrp import _check_images, classifier, load_masks, lrp_heatmaps, plain, relative_relevance, scores, wide_masks
 from .report import add_row, t_halfwidth
 from .synthetic import ROOMS
 
@@ -120,7 +120,8 @@ def adversarial(
     "Pictures that the model is meant to get wrong; the model is left as it was"
     _check_images(images)
     if attack not in ATTACKS: raise ValueError(f"attack={attack!r}: choose one of {', '.join(ATTACKS)}")
-    if eps<0: raise ValueError(f"eps={eps}: give 255ths of the range, 0 or above")
+    if not eps>=0: raise ValueError(f"eps={eps}: give 255ths of the range, 0 or above")
+    if len(labels)!=len(images): raise ValueError(f"{len(labels)} labels for {len(images)} images")
     fb = _foolbox()
     x, y = torch.as_tensor(np.ascontiguousarray(images)).permute(0,3,1,2).float()/255, torch.as_tensor(labels).long()
     if not eps: return x
@@ -164,17 +165,21 @@ def find_masks(
 ): # (N,size,size) bool; None where there are none and none are needed
     "The masks of the stills that are measured on: those of `masks/<their folder>`, else of `masks/`"
     split = Path(stills.files[0]).parents[1].name
-    folder = next((d for d in (Path(data)/'masks'/split, Path(data)/'masks') if d.is_dir()), None)
-    if folder is None and needed: raise ValueError(f"{data} has no masks/ folder, and clutter is painted around the object. Draw masks, or ask for noise, fgsm and pgd alone.")
+    root = Path(data)/'masks'
+    splits = [d.name for d in Path(data).iterdir() if d.is_dir() and (root/d.name).is_dir()]              # never another split's
+    folder = next((d for d in ([root/split] if splits else [root]) if d.is_dir()), None)
+    if folder is None and needed: raise ValueError(f"{data} has no masks/ folder{f' for {split}/' if splits else ''}, and clutter is painted around the object. Draw masks, or ask for noise, fgsm and pgd alone.")
     return None if folder is None else load_masks(stills, folder)
 
 def check_kinds(
-    kinds, # Names of disturbances and attacks, or None
+    kinds, # Names of disturbances and attacks, or {name: strengths}, or None
 ):
-    "Refuse a name that is none of them"
+    "Refuse a name that is none of them, and strengths that are none"
     known = [*DISTURBANCES, *ATTACKS]
     for k in kinds or ():
         if k not in known: raise ValueError(f"kinds holds {k!r}: choose from {', '.join(known)}")
+        ss = kinds[k] if isinstance(kinds, dict) else [0]
+        if np.ndim(ss)!=1 or not len(ss) or not all(s>=0 for s in ss): raise ValueError(f"strengths of {k} are {ss!r}: give a list of numbers, 0 or above")
 
 def usual_strengths(
     kind:str, # A disturbance or attack
@@ -194,7 +199,8 @@ def disturb(
     "Pictures under a disturbance or attack, and what the model says of them"
     if kind in ATTACKS:
         x = adversarial(model, images, labels, strength, kind, seed=seed)
-        with torch.inference_mode(): s = torch.cat([model(b) for b in x.split(64)])      # as floats: rounding would take from small attacks
+        net = copy.deepcopy(model).eval()
+        with torch.inference_mode(): s = torch.cat([net(b) for b in x.split(64)])        # as floats: rounding would take from small attacks
         return (x*255).round().to(torch.uint8).permute(0,2,3,1).numpy(), s
     out = DISTURBANCES[kind](images, masks, strength, np.random.default_rng([seed, int(1000*strength)]))
     return out, scores(model, out)
@@ -223,7 +229,9 @@ def robustness(
 )->list: # A `Robustness` for each model and kind
     "How accuracy and evidence fall under noise, clutter and attack"
     if runs<1: raise ValueError(f"runs={runs}: give at least 1")
-    check_kinds(kinds)
+    if not isinstance(models, dict) or not models: raise ValueError('models: give {name: backbone}, such as {"ImageNet": "imagenet", "Tempo": "tempo.safetensors"}')
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    check_kinds(kinds); check_kinds(strengths)
     nets = {n: get_backbone(b, arch) for n,b in models.items()}
     size = size or next(iter(nets.values())).size
     tr, te = labelled(data, size, test=test)
@@ -267,7 +275,8 @@ def plot_robustness(
     "A panel a disturbance, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
     kinds, names = list(dict.fromkeys(c.kind for c in curves)), list(dict.fromkeys(c.name for c in curves))
-    colour = dict(zip(names, sns.color_palette('colorblind')))
+    if not curves: raise ValueError('no curves to plot: give those of robustness()')
+    colour = dict(zip(names, sns.color_palette('colorblind' if len(names)<=10 else 'husl', len(names))))
     cols = min(3, len(kinds)); rows = -(-len(kinds)//cols)
     fig,axs = plt.subplots(rows, cols, figsize=(3.3*cols,2.6*rows), squeeze=False, sharey=True, layout='constrained')
     for ax in axs.flat[len(kinds):]: ax.axis('off')
@@ -275,7 +284,7 @@ def plot_robustness(
         if c.at(what) is None: continue
         ax, a = axs.flat[kinds.index(c.kind)], 100*c.at(what)
         sd = a.std(1, ddof=1) if a.shape[1]>1 else 0
-        ax.plot(c.strengths, a.mean(1), marker='o', ms=3, color=colour[c.name], label=c.name)
+        ax.plot(c.strengths, a.mean(1), marker='o', ms=3, color=colour[c.name], label=plain(c.name))
         ax.fill_between(c.strengths, a.mean(1)-sd, a.mean(1)+sd, color=colour[c.name], alpha=.2, lw=0)
         ax.set_title(c.kind, fontsize=9); ax.set_xlabel(c.unit, fontsize=8); ax.grid(alpha=.3)
     for ax in axs[:,0]: ax.set_ylabel(dict(accs='accuracy (%)', relevance='relevance on the object (%)')[what], fontsize=8)
@@ -305,7 +314,7 @@ def show_disturbed(
             v = np.percentile(np.abs(r), 99.5) or 1
             if i==1: axs[0,j].imshow(x[0]); axs[0,j].set_title(f'{kind} {s:g}', fontsize=7)
             axs[i,j].imshow(r, cmap='seismic', vmin=-v, vmax=v)
-            axs[i,j].set_title(classes[k], fontsize=7, color='black' if k==label else 'firebrick'); axs[i,0].set_ylabel(name, fontsize=7)
+            axs[i,j].set_title(plain(classes[k]), fontsize=7, color='black' if k==label else 'firebrick'); axs[i,0].set_ylabel(plain(name), fontsize=7)
     return fig
 
 # %% ../nbs/06b_robustness.ipynb #84150aaa
@@ -313,11 +322,13 @@ def robustness_difference(
     base:Robustness, # Against whom
     ours:Robustness, # Under the same disturbance, strengths and seeds
     what:str='accs', # 'accs' or 'relevance'
-)->pd.DataFrame: # A line a strength, and 'mean' over all above 0: both, the difference and its 95 % interval, shares
+)->pd.DataFrame: # A line a strength, and 'mean' over all above 0: both, the difference and its 95 % interval (NaN where nothing random was measured), shares
     "How far one model is ahead of another"
-    same = lambda c: (c.kind, list(c.strengths), c.at(what).shape, *(c.info.get(k) for k in ('data','size','seed','samples_pc')))
-    if same(base)!=same(ours): raise ValueError(f"{ours.name} and {base.name} were not disturbed alike: give both the same data, kind, strengths and seeds")
+    for c in (base, ours):
+        if c.at(what) is None: raise ValueError(f'{c.name} was measured without masks, so it has no relevance on the object')
+    same = lambda c: (c.kind, list(c.strengths), c.at(what).shape, *(c.info.get(k) for k in ('data','size','arch','seed','samples_pc')))
+    if same(base)!=same(ours): raise ValueError(f"{ours.name} and {base.name} were not disturbed alike: give both the same architecture, data, kind, strengths and seeds")
     on = np.array(base.strengths)>0
     rows = [*zip(base.strengths, base.at(what), ours.at(what)), ('mean', base.at(what)[on].mean(0), ours.at(what)[on].mean(0))]
-    half = lambda d: t_halfwidth(d) if len(d)>1 else np.nan
+    half = lambda d: t_halfwidth(d) if len(d)>1 and np.ptp(d)>0 else np.nan
     return pd.DataFrame([dict(kind=base.kind, strength=s, **{base.name: a.mean(), ours.name: b.mean()}, difference=(d := b-a).mean(), low=d.mean()-half(d), high=d.mean()+half(d)) for s,a,b in rows])
