@@ -65,6 +65,7 @@ def relevance_of(
     return Relevance(name, relevance_share(maps, masks), relevance_share(maps, masks, 'drop'), maps.sum((1,2))/start, target.numpy(), stills.labels,
                      dict(info or {}, ignore_bias=ignore_bias, classes=stills.classes, files=files, **floors), maps, model)
 
+# %% ../nbs/07_explain.ipynb #ed93c66c
 def relevance_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`
@@ -148,6 +149,7 @@ def contact_sheet(
             ax.set_title(f"{plain(r.name)}\n{plain(classes[r.preds[k]])} {'✓' if ok else '✗'}, {r.shares[k]:.2f}", fontsize=8, color='black' if ok else 'firebrick')
     return fig
 
+# %% ../nbs/07_explain.ipynb #629be931
 def _some(r, on): return Relevance(r.name, r.shares[on], r.positive[on], r.kept[on], r.preds[on], r.targets[on], r.info, r.maps[on])
 
 def stills_table(

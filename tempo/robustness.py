@@ -37,6 +37,7 @@ def disturbance(
         return f
     return _inner
 
+# %% ../nbs/06b_robustness.ipynb #906357c0
 def _uint8(x): return (x.clip(0,1)*255+.5).astype(np.uint8)
 
 @disturbance(0,.1,.2,.3,.4,.5, unit='standard deviation', masks=False)
@@ -72,6 +73,7 @@ def blobs(
             clear[k] *= 1-.9*expit(40*(1-np.hypot(u/q,v*q)/r))
     return _behind(images, masks, np.zeros((1,1,1,3)), 1-clear)
 
+# %% ../nbs/06b_robustness.ipynb #dc89043d
 @disturbance(0,.25,.5,.75,1, unit='opacity', masks=True)
 def smoke(
     images, # (N,H,W,3) uint8
@@ -87,6 +89,7 @@ def smoke(
     lo, hi = s.min((1,2), keepdims=True), s.max((1,2), keepdims=True)
     return _behind(images, masks, .75+.2*rng.standard_normal((N,1,1,1)).clip(-1,1), strength*(s-lo)/(hi-lo))
 
+# %% ../nbs/06b_robustness.ipynb #b5ab8bee
 @disturbance(0,.25,.5,.75,1, unit='opacity', masks=True)
 def backgrounds(
     images, # (N,H,W,3) uint8
@@ -171,6 +174,7 @@ def find_masks(
     if folder is None and needed: raise ValueError(f"{data} has no masks/ folder{f' for {split}/' if splits else ''}, and clutter is painted around the object. Draw masks, or ask for noise, fgsm and pgd alone.")
     return None if folder is None else load_masks(stills, folder)
 
+# %% ../nbs/06b_robustness.ipynb #4939d526
 def check_kinds(
     kinds, # Names of disturbances and attacks, or {name: strengths}, or None
 ):
@@ -181,12 +185,14 @@ def check_kinds(
         ss = kinds[k] if isinstance(kinds, dict) else [0]
         if np.ndim(ss)!=1 or not len(ss) or not all(s>=0 for s in ss): raise ValueError(f"strengths of {k} are {ss!r}: give a list of numbers, 0 or above")
 
+# %% ../nbs/06b_robustness.ipynb #7c088ff5
 def usual_strengths(
     kind:str, # A disturbance or attack
 ): # Ascending from 0
     "Where it is measured unless told otherwise"
     return EPS if kind in ATTACKS else DISTURBANCES[kind].strengths
 
+# %% ../nbs/06b_robustness.ipynb #080efb04
 def disturb(
     model:nn.Sequential, # Backbone and head; only attacks look at it
     images, # (N,H,W,3) uint8
@@ -209,6 +215,11 @@ def _one(model, te, masks, kind, strength, seed, look): # accuracy, and relevanc
     images, s = disturb(model, te.images, te.labels, masks, kind, strength, seed)
     rr = float(np.nanmean(relative_relevance(model, images, masks))) if look else None
     return float((s.argmax(1).numpy()==te.labels).mean()), rr
+
+def _curve(model, te, masks, kind, strengths, seeds, look): # strengths, (k,runs) accuracies, (k,runs) relevance or None
+    got = [[_one(model, te, masks, kind, s, r, look) for r in (seeds if s and kind!='fgsm' else seeds[:1])] for s in strengths]
+    table = lambda i: [[row[min(r,len(row)-1)][i] for r in range(len(seeds))] for row in got]        # what has no chance in it is the same in every run
+    return list(strengths), table(0), table(1) if look else None
 
 # %% ../nbs/06b_robustness.ipynb #5ed01f6b
 def robustness(
@@ -242,13 +253,10 @@ def robustness(
     heads = {n: classifier(b, tr, protocol, seed=seed, cache=cache) for n,b in nets.items()}
     info = dict(data=str(data), size=size, protocol=protocol, samples_pc=samples_pc, train_stills=len(tr), test_stills=len(te), seed=seed)
     out = []
-    for k in kinds:
-        ss, look = list((strengths or {}).get(k, usual_strengths(k))), relevance and masks is not None
-        for n,m in heads.items():
-            t0 = time.time()
-            got = [[_one(m, te, masks, k, s, seed+r, look) for r in range(runs if s and k!='fgsm' else 1)] for s in ss]
-            table = lambda i: [[row[min(r,len(row)-1)][i] for r in range(runs)] for row in got]         # what has no chance in it is the same in every run
-            out.append(Robustness(n, k, ss, table(0), table(1) if look else None, info | dict(arch=nets[n].arch, meta=nets[n].meta, seconds=round(time.time()-t0,1))))
+    for k,n in [(k,n) for k in kinds for n in heads]:
+        t0 = time.time()
+        ss, accs, rel = _curve(heads[n], te, masks, k, (strengths or {}).get(k, usual_strengths(k)), range(seed, seed+runs), relevance and masks is not None)
+        out.append(Robustness(n, k, ss, accs, rel, info | dict(arch=nets[n].arch, meta=nets[n].meta, seconds=round(time.time()-t0,1))))
     return out
 
 # %% ../nbs/06b_robustness.ipynb #968696bc
