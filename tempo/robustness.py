@@ -205,8 +205,8 @@ def disturb(
     "Pictures under a disturbance or attack, and what the model says of them"
     if kind in ATTACKS:
         x = adversarial(model, images, labels, strength, kind, seed=seed)
-        net = copy.deepcopy(model).eval()
-        with torch.inference_mode(): s = torch.cat([net(b) for b in x.split(64)])        # as floats: rounding would take from small attacks
+        net, device = copy.deepcopy(model).eval(), next(model.parameters()).device
+        with torch.inference_mode(): s = torch.cat([net(b.to(device)).cpu() for b in x.split(64)])      # as floats: rounding would take from small attacks
         return (x*255).round().to(torch.uint8).permute(0,2,3,1).numpy(), s
     out = DISTURBANCES[kind](images, masks, strength, np.random.default_rng([seed, int(1000*strength)]))
     return out, scores(model, out)
