@@ -16,7 +16,7 @@ from torch import nn
 from .data import Stills, labelled, subset
 from .backbones import extract_features, get_backbone
 from .lrp import check_layers, classifier, edge_maps, feature_relevance, lrp_heatmaps, plain, relative_relevance, relevance_share, scores, wide_masks
-from .robustness import check_kinds, find_masks, plot_robustness, robustness, robustness_difference, show_disturbed
+from .robustness import check_kinds, find_masks, plot_robustness, robustness, show_disturbed
 from .report import add_row, t_halfwidth
 from .linear_eval import eval_setup
 
@@ -109,7 +109,7 @@ def mean_relevance(
     several, # `Relevance` of several trainings, on the same stills
     name:str, # Of the mean
 )->Relevance:
-    "The mean over trainings, still by still; predictions are the first one's, and accuracy theirs"
+    "The mean over trainings, still by still; predictions, and so the accuracy, are the first one's"
     a = lambda k: np.nanmean([getattr(r,k) for r in several], 0)
     return Relevance(name, a('shares'), a('positive'), a('kept'), several[0].preds, several[0].targets, several[0].info)
 
@@ -193,6 +193,7 @@ def explain_folder(
     out = Path(out).resolve()
     if out.exists() and not (out.is_dir() and (_ours(out) or not any(out.iterdir()))): raise FileExistsError(f"{out} exists and holds what tempo_explain did not write. Give another out=.")
     if runs<0: raise ValueError(f"runs={runs}: give 0 for no curves, or more")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
     check_kinds(kinds)
     nets = {n: get_backbone(b, kw.get('arch')) for n,b in models.items()}
     if len(archs := {b.arch for b in nets.values()})!=1: raise ValueError(f"models are of {len(archs)} architectures ({', '.join(sorted(archs))}), whose maps cannot be compared: give backbones of one")

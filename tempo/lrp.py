@@ -7,9 +7,8 @@ __all__ = ['HEADS', 'KNOWN', 'classifier', 'scores', 'feature_relevance', 'head_
            'lrp_heatmaps', 'plain', 'show_heatmaps', 'wide_masks', 'relevance_share', 'relative_relevance', 'edge_maps',
            'load_masks']
 
-# %% ../nbs/06a_lrp.ipynb #60912490
+# %% ../nbs/06a_lrp.ipynb #4895a6db
 import copy
-from pathlib import Path
 import numpy as np, torch
 from PIL import Image, ImageOps
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d

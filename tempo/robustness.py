@@ -15,7 +15,6 @@ import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from scipy.special import expit
 from torch import nn
-from torchvision.transforms.functional import gaussian_blur
 from .data import Stills, labelled, subset
 from .backbones import get_backbone
 from .lrp import _check_images, classifier, load_masks, lrp_heatmaps, plain, relative_relevance, scores, wide_masks
