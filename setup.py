@@ -29,6 +29,6 @@ setup(
     packages=find_packages(include=['tempo', 'tempo.*']),
     python_requires=f">={cfg['min_python']}",
     install_requires=words('requirements') + lines('decord_requirements'),
-    extras_require=extras | {'dev': sum(extras.values(), words('dev_requirements'))},
+    extras_require=extras | {'bench': words('bench_requirements'), 'dev': sum(extras.values(), words('dev_requirements'))},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False)

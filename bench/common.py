@@ -1,5 +1,5 @@
 "What the benchmarks share: rounds side by side, ratios with their spread, rows and a table."
-import time
+import os, time
 import numpy as np
 from tempo.report import add_row
 
@@ -25,7 +25,7 @@ def figure(x):
 
 class Results:
     "Comparisons as they come: a JSON line each, and a table at the end"
-    def __init__(self, out, bench, **settings): self.out, self.bench, self.settings, self.table = out, bench, settings, []
+    def __init__(self, out, bench, **settings): self.out, self.bench, self.settings, self.rows = out, bench, settings, []
 
     def add(self, what, unit, tempo, other, name, ratio, *, least=None, most=None, **settings):
         "`tempo` and `other` are figures of the same rounds, or None; `ratio` is what the target `least` or `most` is about"
@@ -33,14 +33,19 @@ class Results:
         met = None if least is None and most is None else bool(med>=least if most is None else med<=most)
         target = '' if met is None else f'at least {least}' if most is None else f'at most {most}'
         mid = lambda a: None if a is None else float(np.median(a))
-        add_row(self.out, bench=self.bench, what=what, value=mid(tempo), unit=unit, against=name, other=mid(other), ratio=round(float(med),4),
-                ratio_spread=[round(float(lo),4), round(float(hi),4)], repeats=len(r), target=target, met=met, settings={**self.settings, **settings})
-        shown = lambda a: '' if a is None else f'{figure(mid(a))} {unit}'
-        self.table.append((what, shown(tempo), f'{name} {shown(other)}', f'{figure(med)} ({figure(lo)}–{figure(hi)})', target,
-                           {None:'', True:'yes', False:'NO'}[met]))
+        more = dict(run=run) if (run:=os.environ.get('TEMPO_BENCH_RUN')) else {}                      # `bench/run` says which go this belongs to
+        self.rows.append(add_row(self.out, bench=self.bench, what=what, value=mid(tempo), unit=unit, against=name, other=mid(other), ratio=round(float(med),4),
+                                 ratio_spread=[round(float(lo),4), round(float(hi),4)], repeats=len(r), target=target, met=met, settings={**self.settings, **settings}, **more))
 
     def show(self):
         "Print the table"
-        rows = [('what', 'tempo', 'other', 'ratio (spread)', 'target', 'met'), *self.table]
-        widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]
-        for r in rows: print(' | '.join(s.ljust(w) for s,w in zip(r, widths)).rstrip())
+        print(as_table(self.rows))
+
+def as_table(rows):
+    "Rows as people read them"
+    shown = lambda x,unit: '' if x is None else f'{figure(x)} {unit}'
+    table = [('what', 'tempo', 'other', 'ratio (spread)', 'target', 'met')]
+    for r in rows: table.append((r['what'], shown(r['value'], r['unit']), f"{r['against']} {shown(r['other'], r['unit'])}",
+        f"{figure(r['ratio'])} ({'–'.join(map(figure, r['ratio_spread']))})", r['target'], {None:'', True:'yes', False:'NO'}[r['met']]))
+    widths = [max(map(len, c)) for c in zip(*table)]
+    return '\n'.join(' | '.join(s.ljust(w) for s,w in zip(r, widths)).rstrip() for r in table)

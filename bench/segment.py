@@ -57,14 +57,14 @@ def cost(args):
             opts[k].zero_grad(); sum(losses.values()).backward(); opts[k].step()
         return seconds(go)
     with importlib.import_module('detectron2.utils.events').EventStorage(): r = rounds({k: (lambda k=k: step(k)) for k in models}, 20)
-    res = Results('results/bench_segment.jsonl', 'segment', arch=LITE0, size=128, bs=4, threads=torch.get_num_threads())
+    res = Results(args.speed, 'segment', arch=LITE0, size=128, bs=4, threads=torch.get_num_threads())
     res.add('step of the small Mask R-CNN', 's', r['detectron2'], r['torchvision'], 'torchvision', r['detectron2']/r['torchvision'])
     res.show()
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, default=Path('/tmp/models')); p.add_argument('--runs', type=Path, default=Path('/tmp/segmentation'))
-    p.add_argument('--only', default='hand,letters,cost'); p.add_argument('--start', default='imagenet,tempo'); p.add_argument('--out', default='results/segmentation.jsonl')
+    p.add_argument('--only', default='hand,letters,cost'); p.add_argument('--start', default='imagenet,tempo'); p.add_argument('--out', default='results/segmentation.jsonl'); p.add_argument('--speed', default='results/bench_segment.jsonl', help='where the row of `cost` goes')
     args = p.parse_args()
     keep_memory()
     for which in args.only.split(','):

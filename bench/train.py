@@ -1,6 +1,6 @@
 """How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the thesis's style.
 
-    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--contenders tempo,bare,thesis] [--out results/bench_train.jsonl]
+    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--contenders tempo,bare,…] [--out results/bench_train.jsonl]
 
 Every contender has a process of its own, which waits until it is its turn; they train one after the other in rounds, each round in a new order.
 A turn is a few steps of one network at one size, the first of which does not count; its figure is the median step, in pairs a second. One round gives one ratio;
@@ -13,10 +13,14 @@ in float32, with Adam, on all cores.
 - `bare_keep`: the same with `keep_memory`, to tell what that is worth.
 - `thesis`: the thesis's loop, written again: PNG files of the video's own size, PIL, the whole pdf for each draw, Resize, ToTensor, Normalize, a DataLoader with two
   worker processes, contiguous tensors, the two views one after the other through the network.
+- `lightly`: the loop of lightly's documentation for Barlow Twins, with its loss, its projection head (of our width), its data set over the same PNG files, its transform, its
+  augmentation, and two worker processes. Both views come from one frame, as there. It is beside `tempo_strong`, which augments too.
+- `lightly_plain`: the same without augmentation: Resize and ToTensor for each view. It is beside `tempo`.
+  Both need the extra `bench`; without it they are left out, and the run says so.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
-import argparse, json, subprocess, sys, tempfile, time, warnings
+import argparse, importlib.util, json, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 import numpy as np, torch
@@ -76,7 +80,27 @@ def thesis(tmp, arch, size, steps):
         times.append(time.perf_counter())
     return times
 
-CONTENDERS = dict(tempo=tempo, tempo_strong=lambda *a: tempo(*a, aug='strong'), bare=bare, bare_keep=bare, thesis=thesis)
+def lightly(tmp, arch, size, steps, plain=False):
+    "Moments after each step of lightly's Barlow Twins example"
+    from lightly.data import LightlyDataset
+    from lightly.loss import BarlowTwinsLoss as Loss
+    from lightly.models.modules import BarlowTwinsProjectionHead
+    from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+    from lightly.transforms.multi_view_transform import MultiViewTransform
+    one = T.Compose([T.Resize(size), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    tfm = MultiViewTransform([one, one]) if plain else BYOLTransform(view_1_transform=BYOLView1Transform(input_size=size), view_2_transform=BYOLView2Transform(input_size=size))
+    b = create_backbone(arch, None)
+    net, head, loss, times = b.body, BarlowTwinsProjectionHead(b.n_features, 1024, 1024), Loss(), []
+    opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], 1e-3)
+    some = torch.randint(len(ds := LightlyDataset(str(tmp/'png'), transform=tfm)), (steps*BS,)).tolist()
+    for (x1,x2),*_ in torch.utils.data.DataLoader(ds, batch_size=BS, sampler=some, num_workers=2):
+        l = loss(head(net(x1)), head(net(x2)))
+        opt.zero_grad(); l.backward(); opt.step()
+        times.append(time.perf_counter())
+    return times
+
+CONTENDERS = dict(tempo=tempo, tempo_strong=lambda *a: tempo(*a, aug='strong'), bare=bare, bare_keep=bare, thesis=thesis, lightly=lightly,
+                  lightly_plain=lambda *a: lightly(*a, plain=True))
 
 def serve(who, tmp):
     "In a process of its own: one line in, `ARCH SIZE STEPS`; one line out, pairs a second"
@@ -112,7 +136,11 @@ def run(a, tmp):
     video, t0 = a.video or make_video(tmp/'synthetic.mp4', *((100,750) if a.quick else (300,1500))), time.perf_counter()
     for size in SIZES: n = len(FrameStore.build(video, tmp/f'store{size}', size, workers=0, progress=False))
     write_pngs(video, tmp, range(0, min(n, 600)))
-    peers = {k: Peer(k, tmp) for k in a.contenders.split(',')}
+    who = a.contenders.split(',')
+    if not importlib.util.find_spec('lightly') and any(k.startswith('lightly') for k in who):
+        print("lightly is not installed and is left out: pip install -e '.[bench]'")
+        who = [k for k in who if not k.startswith('lightly')]
+    peers = {k: Peer(k, tmp) for k in who}
     res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
     for arch in a.only.split(',') if a.only else ARCHS:
         for size in SIZES:
@@ -123,6 +151,7 @@ def run(a, tmp):
             add('tempo', 'bare', least=.95)
             add('tempo', 'thesis', least=1.3)
             add('tempo', 'bare_keep'); add('bare_keep', 'bare'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
+            add('tempo_strong', 'lightly'); add('tempo', 'lightly_plain')
     for v in peers.values(): v.p.stdin.close(); v.p.wait()
     res.show()
 

@@ -54,7 +54,8 @@ def run_demo(
     out, weights = Path(out), weights or ('imagenet' if lite_available() or arch!=LITE0 else 'random')
     data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2,
                       test_clips_pc=3, test_frames=30, test_stills_pc=9, seed=seed)
-    kwargs = dict(proximity=30, lr=2e-3, aug='light', average=.75 if weights=='imagenet' else 1.) | kwargs
+    kwargs = dict(proximity=30, lr=2e-3, aug='light', average=.75 if weights=='imagenet' else 1.,
+                  freeze='blocks.1' if (arch,weights)==(LITE0,'imagenet') else None) | kwargs                 # drawings are far from photographs: more of the network must move
     train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
                         path=out/'store', out=out/'tempo.safetensors', **kwargs)
     results = demo_eval(data, out/'tempo.safetensors', arch=arch, start=weights, ns=ns, runs=runs)

@@ -52,14 +52,17 @@ class TempoModel(nn.Module):
         return tuple(self.projector(h).chunk(2))
 
 # %% ../nbs/03_pretrain.ipynb #44f2f32b
-EARLY = ('layer1', 'blocks.1', 'stages.0', 'features.3')  # where common architectures reach a quarter of the input's side
+EARLY = ('layer2', 'blocks.3', 'stages.1', 'features.4')  # the last of the layers that an ImageNet start keeps, in common families
 
 def split_early(
     model:TempoModel, # Backbone and projector
+    last:str=None, # Name of the last of the early layers in `backbone.body`; None: the first of `EARLY` that there is
 )->list: # [early, rest of the backbone, projector]: lists of parameters, for fastai's `freeze_to` and `slice(lr)`
     "The model's parameters in three groups by depth"
     body = model.backbone.body
-    last = next((n for n in EARLY if n in dict(body.named_modules())), None)
+    layers = [n for n,m in body.named_modules() if n and params(m)]
+    if last is None: last = next((n for n in EARLY if n in layers), None)
+    elif last not in layers: raise ValueError(f"freeze={last!r}: {model.backbone.arch} has no such layer. Choose one of {', '.join(n for n in layers if n.count('.')<2)}, or True or False")
     names = [n for n,_ in body.named_parameters()]
     k = 1+max((i for i,n in enumerate(names) if n.startswith(f'{last}.')), default=-1)
     ps = params(body)
@@ -154,7 +157,7 @@ def tempo_learner(
     lmb:float=5e-3, # λ of Barlow Twins
     proj:int=1024, # Width of the projector's three layers
     aug='strong', # None, 'light', 'strong' or a function of a batch
-    freeze:bool=None, # Leave the early layers alone; None: where there is a start to keep
+    freeze=None, # Leave the early layers alone: True, False, or the name of the last of them; None: where there is a start to keep
     opt='adam', # 'adam', 'lars', 'sgd', or a fastai optimizer
     ema:float=0., # Decay of a moving average of the weights; 0: none
     fp16:bool=None, # Mixed precision; None: on a GPU
@@ -171,7 +174,7 @@ def tempo_learner(
     model = TempoModel(backbone, Projector(backbone.n_features, (proj,)*3)).to(memory_format=torch.channels_last)
     size = getattr(getattr(dls.train, 'store', None), 'size', None)
     learn = TempoLearner(dls, model, loss_func=create_loss(loss, **(dict(lmb=lmb) if loss=='barlow' else {})), opt_func=OPTIMIZERS[opt] if isinstance(opt, str) else opt,
-                    splitter=split_early, train_bn=False, cbs=[TempoCallback(aug), Watch(every, stills=stills, size=size, logs=logs), BnFreeze()]+L(cbs), **kwargs)
+                    splitter=partial(split_early, last=freeze if isinstance(freeze, str) else None), train_bn=False, cbs=[TempoCallback(aug), Watch(every, stills=stills, size=size, logs=logs), BnFreeze()]+L(cbs), **kwargs)
     if ema: learn.add_cb(Ema(ema))
     if torch.device(dls.device).type=='cuda' if fp16 is None else fp16:
         learn.add_cb(MixedPrecision(AMPMode.BF16 if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else AMPMode.FP16))

@@ -1,0 +1,102 @@
+"""The claim on real video, and what a reader would ask of it: the default recipe, what each of its parts is worth, and one video alone.
+
+    python bench/claim.py [--data ../shared/data] [--only STUDY,STUDY] [--seeds 42,1,2] [--jobs 2] [--models DIR] [--out results/claim.jsonl]
+
+A training is one setting of one study with one seed; a row of `--out` holds its settings, and its linear accuracy on three data sets. What `--out` already holds is not
+trained again, so that a call that was cut off goes on where it was.
+
+- `start`: EfficientNet-Lite0 with its ImageNet weights, as it is.
+- `recipe`: what `train_tempo` does by default, for as many steps as fit into thirty minutes on two cores.
+- the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
+- `one video`: `asl10/video.mp4` alone.
+
+`--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on both; a row says how many.
+"""
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
+import argparse, json, subprocess, sys, time, warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+import numpy as np, torch
+from fastai.callback.core import Callback
+from tempo.backbones import LITE0, create_backbone
+from tempo.linear_eval import linear_eval
+from tempo.pretrain import train_tempo
+from tempo.report import add_row, load_rows
+
+CLIPS, ONE = 'asl24_video/clips', 'asl10/video.mp4'
+DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labelled stills a class
+RECIPE = dict(steps=1500, bs=96, size=96)
+BASE = dict(steps=150, bs=96, size=96)
+THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False, average=1., schedule='cosine', warmup=0.)
+
+STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
+    'start': {f'{s} px': dict(size=s) for s in (96,64,128)},
+    'recipe': {'default': RECIPE},
+    'one video': {'thesis': THESIS, 'default': dict(size=96, bs=96, steps=200)},
+    'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
+    'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame, light': dict(copies=True, aug='light'), 'copies of one frame, no augmentation': dict(copies=True, aug=None)},
+    'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
+    'video': {f'{n} clip'+'s'*(n>1): dict(clips=n) for n in (1,5,15)},
+    'frozen': {'nothing': dict(freeze=False), 'blocks.1': dict(freeze='blocks.1'), 'blocks.2': dict(freeze='blocks.2'), 'blocks.4': dict(freeze='blocks.4')},
+    'start of the weights': {'random': dict(weights=None)},
+    'loss': {'vicreg': dict(loss='vicreg')},
+    'steps': {'50': dict(steps=50), '500': dict(steps=500)},
+    'pdf': {p: dict(pdf=p) for p in ('normal','laplace','future')},
+    'lambda': {f'{l:g}': dict(lmb=l) for l in (1e-3,2.5e-2)},
+    'projector': {f'{w}': dict(proj=w) for w in (256,2048)},
+    'batch': {f'{b}, same pairs': dict(bs=b, steps=BASE['steps']*BASE['bs']//b) for b in (32,192)},
+    'size': {f'{s} px': dict(size=s) for s in (64,128)},
+}
+
+class Copies(Callback):
+    "Both views from one frame: what is left without time"
+    order = 4                                                        # just before TempoCallback augments them
+    def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
+
+def measure(backbone, size):
+    "Accuracies (draws) of linear evaluation: data set → stills a class → ten figures"
+    out = {}
+    for d,ns in DATA.items():
+        r = linear_eval(backbone, args.data/d, ns, size=size)
+        out[d] = {str(n): a.round(4).tolist() for n,a in zip(ns, r.accs)}
+    return out
+
+def source(study, seed, clips=None):
+    "What is trained on: all clips, some of them, or the one video"
+    if study.startswith('one video'): return args.data/ONE
+    files = sorted((args.data/CLIPS).glob('*.mp4'))
+    return args.data/CLIPS if clips is None else [files[i] for i in sorted(np.random.default_rng(seed).choice(len(files), clips, replace=False))]
+
+def one(study, setting, seed):
+    "One training (none for the start), measured, and its row"
+    kw, t = dict(STUDIES[study][setting]), time.perf_counter()
+    if study not in ('start','recipe','one video'): kw = BASE | kw
+    row, size = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads()), kw.get('size', 96)
+    if study=='start': backbone = create_backbone(LITE0)
+    else:
+        video, cbs = source(study, seed, kw.pop('clips', None)), [Copies()] if kw.pop('copies', False) else []
+        out = args.models and args.models/f'{study}-{setting}-{seed}.safetensors'.replace(' ', '_')
+        backbone = train_tempo(video, LITE0, seed=seed, out=out, cbs=cbs, **kw).model.backbone
+        row |= {k: backbone.meta[k] for k in ('config','frames','clips','steps','train_seconds','last')}
+    row |= dict(accs=measure(backbone, size), size=size, seconds=round(time.perf_counter()-t))
+    add_row(args.out, **row)
+
+def main():
+    jobs = [(study, setting, seed) for study in args.only.split(',') for setting in STUDIES[study] for seed in ([0] if study=='start' else map(int, args.seeds.split(',')))]
+    done = {(r['study'], r['setting'], r['seed']) for r in load_rows(args.out)} if args.out.exists() else set()
+    env, t0 = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//args.jobs))), time.perf_counter()
+    def child(job):
+        p = subprocess.run([sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--one', json.dumps(job)], env=env, capture_output=True, text=True)
+        print(f'{time.perf_counter()-t0:6.0f} s', *job, 'done' if not p.returncode else p.stderr[-2000:], flush=True)
+    with ThreadPoolExecutor(args.jobs) as ex: list(ex.map(child, [j for j in jobs if j not in done]))
+
+if __name__=='__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, help='a folder to keep the backbones in')
+    p.add_argument('--only', default=','.join(STUDIES)); p.add_argument('--seeds', default='42,1,2'); p.add_argument('--jobs', type=int, default=2)
+    p.add_argument('--out', type=Path, default=Path('results/claim.jsonl')); p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
+    args = p.parse_args()
+    if args.one: one(*args.one)
+    else: main()
