@@ -6,7 +6,7 @@ A training is one setting of one study with one seed; a row of `--out` holds its
 trained again, so that a call that was cut off goes on where it was.
 
 - `start`: EfficientNet-Lite0 with its ImageNet weights, as it is.
-- `recipe`: what `train_tempo` does by default, for as many steps as fit into thirty minutes on two cores.
+- `recipe`: what `train_tempo` does by default.
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
 
@@ -27,14 +27,13 @@ from tempo.report import add_row, load_rows
 
 CLIPS, ONE = 'asl24_video/clips', 'asl10/video.mp4'
 DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labelled stills a class
-RECIPE = dict(steps=1500, bs=96, size=96)
 BASE = dict(steps=150, bs=96, size=96)
 THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False, average=1., schedule='cosine', warmup=0.)
 
 STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
     'start': {f'{s} px': dict(size=s) for s in (96,64,128)},
-    'recipe': {'default': RECIPE},
-    'one video': {'thesis': THESIS, 'default': dict(size=96, bs=96, steps=200)},
+    'recipe': {'default': dict()},
+    'one video': {'default': dict(), 'thesis': THESIS},
     'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
     'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame, light': dict(copies=True, aug='light'), 'copies of one frame, no augmentation': dict(copies=True, aug=None)},
     'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
@@ -73,7 +72,7 @@ def one(study, setting, seed):
     "One training (none for the start), measured, and its row"
     kw, t = dict(STUDIES[study][setting]), time.perf_counter()
     if study not in ('start','recipe','one video'): kw = BASE | kw
-    row, size = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads()), kw.get('size', 96)
+    row, size = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads()), kw.get('size', 128)
     if study=='start': backbone = create_backbone(LITE0)
     else:
         video, cbs = source(study, seed, kw.pop('clips', None)), [Copies()] if kw.pop('copies', False) else []

@@ -219,9 +219,9 @@ def tempo_train(
     video:str, # A video, a folder of videos, or a folder of frames
     lr:str='2e-3', # Peak learning rate; two such as 1e-4,2e-3 for a rate by depth
     l:float=5e-3, # λ, the weight of redundancy against agreement
-    epochs:int=15, # Passes over all frames
+    epochs:int=4, # Passes over all frames
     pdf:str='uniform', # Temporal-distance distribution: uniform, normal, laplace, future
-    proximity:float=30, # Its τ, σ or scale (frames)
+    proximity:float=300, # Its τ, σ or scale (frames)
     save_model:str='tempo.safetensors', # Where the backbone goes: .safetensors or .pth
     eval:str=None, # Folder of labelled stills: linear evaluation at the end, against the start
     arch:str='resnet34', # A name in torchvision or timm

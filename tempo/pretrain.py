@@ -301,8 +301,8 @@ def train_tempo(
     *,
     weights='imagenet', # 'imagenet', None for a random start, the path of a saved backbone, or a `Backbone`
     pdf:str='uniform', # Temporal-distance distribution: uniform, normal, laplace, future
-    proximity:float=30, # Its τ, σ or scale (frames)
-    epochs:int=15, # Passes over all frames
+    proximity:float=300, # Its τ, σ or scale (frames)
+    epochs:int=4, # Passes over all frames
     steps:int=None, # Batches in all, instead of `epochs`
     bs:int=128, # Pairs a batch, of all processes together
     lr=2e-3, # Peak learning rate; a pair or slice (early layers, projector) for a rate by depth
