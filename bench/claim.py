@@ -1,6 +1,6 @@
 """The claim on real video, and what a reader would ask of it: the default recipe, what each of its parts is worth, and one video alone.
 
-    python bench/claim.py [--data ../shared/data] [--only STUDY,STUDY] [--seeds 42,1,2] [--jobs 2] [--models DIR] [--out results/claim.jsonl]
+    python bench/claim.py [--data ../shared/data] [--only STUDY,STUDY:SETTING] [--seeds 42,1,2] [--jobs 2] [--models DIR] [--out results/claim.jsonl]
 
 A training is one setting of one study with one seed; a row of `--out` holds its settings, and its linear accuracy on three data sets. What `--out` already holds is not
 trained again, so that a call that was cut off goes on where it was.
@@ -35,7 +35,7 @@ STUDIES = {                                                         # study → 
     'recipe': {'default': dict()},
     'one video': {'default': dict(), 'thesis': THESIS},
     'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
-    'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame, light': dict(copies=True, aug='light'), 'copies of one frame, no augmentation': dict(copies=True, aug=None)},
+    'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame (light augmentation)': dict(copies=True, aug='light'), 'copies of one frame (no augmentation)': dict(copies=True, aug=None)},
     'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
     'video': {f'{n} clip'+'s'*(n>1): dict(clips=n) for n in (1,5,15)},
     'frozen': {'nothing': dict(freeze=False), 'blocks.1': dict(freeze='blocks.1'), 'blocks.2': dict(freeze='blocks.2'), 'blocks.4': dict(freeze='blocks.4')},
@@ -45,7 +45,7 @@ STUDIES = {                                                         # study → 
     'pdf': {p: dict(pdf=p) for p in ('normal','laplace','future')},
     'lambda': {f'{l:g}': dict(lmb=l) for l in (1e-3,2.5e-2)},
     'projector': {f'{w}': dict(proj=w) for w in (256,2048)},
-    'batch': {f'{b}, same pairs': dict(bs=b, steps=BASE['steps']*BASE['bs']//b) for b in (32,192)},
+    'batch': {f'{b} (as many pairs)': dict(bs=b, steps=BASE['steps']*BASE['bs']//b) for b in (32,192)},
     'size': {f'{s} px': dict(size=s) for s in (64,128)},
 }
 
@@ -83,7 +83,9 @@ def one(study, setting, seed):
     add_row(args.out, **row)
 
 def main():
-    jobs = [(study, setting, seed) for study in args.only.split(',') for setting in STUDIES[study] for seed in ([0] if study=='start' else map(int, args.seeds.split(',')))]
+    which = [(study, setting) for study,_,only in (o.partition(':') for o in args.only.split(',')) for setting in ([only] if only else STUDIES.get(study, ['']))]
+    if unknown := [w for w in which if w[1] not in STUDIES.get(w[0], {})]: sys.exit(f"--only: {unknown[0]} is no study and setting. Studies: {', '.join(STUDIES)}")
+    jobs = [(*w, seed) for w in which for seed in ([0] if w[0]=='start' else map(int, args.seeds.split(',')))]
     done = {(r['study'], r['setting'], r['seed']) for r in load_rows(args.out)} if args.out.exists() else set()
     env, t0 = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//args.jobs))), time.perf_counter()
     def child(job):
