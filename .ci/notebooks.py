@@ -1,6 +1,6 @@
 """Notebooks as JupyterLab finds them: the plain kernel, at most 300 KB, and no stderr, error, progress bar or path of one machine stored.
 Then the tutorials run from top to bottom with nbclient, in the order of the sidebar, each in a fresh kernel in its own folder; nothing
-is written, and what they print there must be as clean. Cells that nbdev_test leaves out (`eval: false`, flags) are left out here too.
+is written, and what they print there must be as clean. Those whose numbers come from `results/` alone must print what is stored in them: a stale number is a fault. Cells that nbdev_test leaves out (`eval: false`, flags) are left out here too.
 `python .ci/notebooks.py [--stored] [NOTEBOOK ...]`; `--stored` runs nothing."""
 import json, os, re, sys, time
 from pathlib import Path
@@ -47,6 +47,20 @@ def theirs(o):
     "An output that only holds warnings which other packages raise while they are imported"
     return o.get('name')=='stderr' and not re.sub(r'^\S*site-packages\S*:\d+: \w*Warning: .*\n(?:  .*(?:\n|$))?', '', o.text, flags=re.M).strip()
 
+FROM_RESULTS = ('claim', 'speed')                                # their tables and sentences are made from results/ alone
+
+def said(o):
+    "What a reader reads of an output: Markdown, else text; pictures have none"
+    d = o.get('data', {})
+    return [t.strip() for t in (d.get('text/markdown') or ('' if 'image/png' in d else d.get('text/plain')), o.get('text')) if t and t.strip()]
+
+def stale(path, nb):
+    "Cells that now say something else than what is stored"
+    was = {c.id: c for c in nbformat.read(path, as_version=4).cells}
+    for i,c in enumerate(nb.cells):
+        a, b = ([t for o in k.get('outputs', []) for t in said(o)] for k in (was[c.id], c))
+        if a!=b: yield f'cell {i} ({c.id})', f"its stored output is not what results/ say now: {str(a)[:150]} is now {str(b)[:150]}. Run the notebook and save it"
+
 def run(path):
     "Runs a copy in memory"
     nb = nbformat.read(path, as_version=4)
@@ -58,6 +72,7 @@ def run(path):
     else:
         for c in nb.cells: c.outputs = [o for o in c.get('outputs', []) if not theirs(o)]
         yield from faults(nb)
+        if path.stem in FROM_RESULTS: yield from stale(path, nb)
 
 def in_order():
     "The tutorials, in the order of the sidebar, then those that it does not list"
