@@ -9,6 +9,8 @@ trained again, so that a call that was cut off goes on where it was.
 - `recipe`: what `train_tempo` does by default.
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
+- `little video`: the recipe on one clip of thirty seconds, and on five.
+- `fine-tuned`: the whole network, from the start and from the recipe's trainings (which `--models` has to hold), five draws of the labelled stills.
 
 `--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on both; a row says how many.
 """
@@ -24,16 +26,20 @@ from tempo.backbones import LITE0, create_backbone
 from tempo.linear_eval import linear_eval
 from tempo.pretrain import train_tempo
 from tempo.report import add_row, load_rows
+from tempo.semisup import semisup_eval
 
-CLIPS, ONE = 'asl24_video/clips', 'asl10/video.mp4'
+HOME, CLIPS, ONE = 'asl24_video', 'asl24_video/clips', 'asl10/video.mp4'
 DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labelled stills a class
 BASE = dict(steps=150, bs=96, size=96)
 THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False, average=1., schedule='cosine', warmup=0.)
 
+WHOLE = 'start', 'recipe', 'one video', 'little video', 'fine-tuned'                 # the others change one thing about BASE
 STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
     'start': {f'{s} px': dict(size=s) for s in (96,64,128)},
     'recipe': {'default': dict()},
     'one video': {'default': dict(), 'thesis': THESIS},
+    'little video': {'1 clip': dict(clips=1), '5 clips': dict(clips=5)},
+    'fine-tuned': {'ImageNet start': dict(), 'Tempo': dict()},
     'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
     'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame (light augmentation)': dict(copies=True, aug='light'), 'copies of one frame (no augmentation)': dict(copies=True, aug=None)},
     'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
@@ -54,38 +60,42 @@ class Copies(Callback):
     order = 4                                                        # just before TempoCallback augments them
     def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
 
+def accuracies(r): return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
 def measure(backbone, size):
-    "Accuracies (draws) of linear evaluation: data set → stills a class → ten figures"
-    out = {}
-    for d,ns in DATA.items():
-        r = linear_eval(backbone, args.data/d, ns, size=size)
-        out[d] = {str(n): a.round(4).tolist() for n,a in zip(ns, r.accs)}
-    return out
+    "Accuracies of linear evaluation: data set → stills a class → ten draws"
+    return {d: accuracies(linear_eval(backbone, args.data/d, ns, size=size)) for d,ns in DATA.items()}
+
+def finetune(weights):
+    "The same for the whole network, at home"
+    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5], runs=5, arch=LITE0, size=128, points=1))}
 
 def source(study, seed, clips=None):
     "What is trained on: all clips, some of them, or the one video"
-    if study.startswith('one video'): return args.data/ONE
+    if study=='one video': return args.data/ONE
     files = sorted((args.data/CLIPS).glob('*.mp4'))
     return args.data/CLIPS if clips is None else [files[i] for i in sorted(np.random.default_rng(seed).choice(len(files), clips, replace=False))]
 
+def model_file(study, setting, seed): return args.models/f'{study}-{setting}-{seed}.safetensors'.replace(' ', '_')
 def one(study, setting, seed):
-    "One training (none for the start), measured, and its row"
+    "One training (none for the start and for fine-tuning), measured, and its row"
     kw, t = dict(STUDIES[study][setting]), time.perf_counter()
-    if study not in ('start','recipe','one video'): kw = BASE | kw
+    if study not in WHOLE: kw = BASE | kw
     row, size = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads()), kw.get('size', 128)
-    if study=='start': backbone = create_backbone(LITE0)
+    if study=='start': accs = measure(create_backbone(LITE0), size)
+    elif study=='fine-tuned': accs = finetune('imagenet' if setting=='ImageNet start' else model_file('recipe', 'default', seed))
     else:
         video, cbs = source(study, seed, kw.pop('clips', None)), [Copies()] if kw.pop('copies', False) else []
-        out = args.models and args.models/f'{study}-{setting}-{seed}.safetensors'.replace(' ', '_')
-        backbone = train_tempo(video, LITE0, seed=seed, out=out, cbs=cbs, **kw).model.backbone
+        backbone = train_tempo(video, LITE0, seed=seed, out=args.models and model_file(study, setting, seed), cbs=cbs, **kw).model.backbone
         row |= {k: backbone.meta[k] for k in ('config','frames','clips','steps','train_seconds','last')}
-    row |= dict(accs=measure(backbone, size), size=size, seconds=round(time.perf_counter()-t))
+        accs = measure(backbone, size)
+    row |= dict(accs=accs, size=size, seconds=round(time.perf_counter()-t))
     add_row(args.out, **row)
 
 def main():
     which = [(study, setting) for study,_,only in (o.partition(':') for o in args.only.split(',')) for setting in ([only] if only else STUDIES.get(study, ['']))]
     if unknown := [w for w in which if w[1] not in STUDIES.get(w[0], {})]: sys.exit(f"--only: {unknown[0]} is no study and setting. Studies: {', '.join(STUDIES)}")
-    jobs = [(*w, seed) for w in which for seed in ([0] if w[0]=='start' else map(int, args.seeds.split(',')))]
+    jobs = [(*w, seed) for w in which for seed in ([0] if w[0]=='start' or w[1]=='ImageNet start' else map(int, args.seeds.split(',')))]
+    if any(w[0]=='fine-tuned' for w in which) and not args.models: sys.exit('fine-tuned starts from the trainings of the study recipe: give their folder with --models')
     done = {(r['study'], r['setting'], r['seed']) for r in load_rows(args.out)} if args.out.exists() else set()
     env, t0 = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//args.jobs))), time.perf_counter()
     def child(job):
