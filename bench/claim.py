@@ -2,15 +2,15 @@
 
     python bench/claim.py [--data ../shared/data] [--only STUDY,STUDY:SETTING] [--seeds 42,1,2] [--jobs 2] [--models DIR] [--out results/claim.jsonl]
 
-A training is one setting of one study with one seed; a row of `--out` holds its settings, and its linear accuracy on three data sets. What `--out` already holds is not
-trained again, so that a call that was cut off goes on where it was.
+A training is one setting of one study with one seed; a row of `--out` holds its settings, and its accuracy on three data sets, of a linear classifier on frozen features
+(`fine-tuned`: of the whole network, at home). What `--out` already holds is not trained again, so that a call that was cut off goes on where it was.
 
 - `start`: EfficientNet-Lite0 with its ImageNet weights, as it is.
 - `recipe`: what `train_tempo` does by default.
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
 - `little video`: the recipe on one clip of thirty seconds, and on five.
-- `fine-tuned`: the whole network, from the start and from the recipe's trainings (which `--models` has to hold), five draws of the labelled stills.
+- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; five draws of the labelled stills.
 
 `--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on both; a row says how many.
 """
@@ -35,11 +35,10 @@ THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs
 
 WHOLE = 'start', 'recipe', 'one video', 'little video', 'fine-tuned'                 # the others change one thing about BASE
 STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
-    'start': {f'{s} px': dict(size=s) for s in (96,64,128)},
+    'start': {f'{s} px': dict(size=s) for s in (96,64,128,160,224)},
     'recipe': {'default': dict()},
     'one video': {'default': dict(), 'thesis': THESIS},
     'little video': {'1 clip': dict(clips=1), '5 clips': dict(clips=5)},
-    'fine-tuned': {'ImageNet start': dict(), 'Tempo': dict()},
     'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
     'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame (light augmentation)': dict(copies=True, aug='light'), 'copies of one frame (no augmentation)': dict(copies=True, aug=None)},
     'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
@@ -48,11 +47,13 @@ STUDIES = {                                                         # study → 
     'start of the weights': {'random': dict(weights=None)},
     'loss': {'vicreg': dict(loss='vicreg')},
     'steps': {'50': dict(steps=50), '500': dict(steps=500)},
+    'average': {'1': dict(average=1.)},
     'pdf': {p: dict(pdf=p) for p in ('normal','laplace','future')},
     'lambda': {f'{l:g}': dict(lmb=l) for l in (1e-3,2.5e-2)},
     'projector': {f'{w}': dict(proj=w) for w in (256,2048)},
     'batch': {f'{b} (as many pairs)': dict(bs=b, steps=BASE['steps']*BASE['bs']//b) for b in (32,192)},
     'size': {f'{s} px': dict(size=s) for s in (64,128)},
+    'fine-tuned': {'ImageNet start': dict(), 'Tempo': dict()},
 }
 
 class Copies(Callback):
@@ -94,20 +95,24 @@ def one(study, setting, seed):
 def main():
     which = [(study, setting) for study,_,only in (o.partition(':') for o in args.only.split(',')) for setting in ([only] if only else STUDIES.get(study, ['']))]
     if unknown := [w for w in which if w[1] not in STUDIES.get(w[0], {})]: sys.exit(f"--only: {unknown[0]} is no study and setting. Studies: {', '.join(STUDIES)}")
+    if not args.models and any(s=='fine-tuned' for s,_ in which):
+        print('fine-tuned is left out: it starts from the trainings of the study recipe, which --models keeps')
+        which = [w for w in which if w[0]!='fine-tuned']
     jobs = [(*w, seed) for w in which for seed in ([0] if w[0]=='start' or w[1]=='ImageNet start' else map(int, args.seeds.split(',')))]
-    if any(w[0]=='fine-tuned' for w in which) and not args.models: sys.exit('fine-tuned starts from the trainings of the study recipe: give their folder with --models')
     done = {(r['study'], r['setting'], r['seed']) for r in load_rows(args.out)} if args.out.exists() else set()
     env, t0 = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//args.jobs))), time.perf_counter()
     def child(job):
         p = subprocess.run([sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--one', json.dumps(job)], env=env, capture_output=True, text=True)
         print(f'{time.perf_counter()-t0:6.0f} s', *job, 'done' if not p.returncode else p.stderr[-2000:], flush=True)
-    with ThreadPoolExecutor(args.jobs) as ex: list(ex.map(child, [j for j in jobs if j not in done]))
+        return p.returncode
+    with ThreadPoolExecutor(args.jobs) as ex: failed = sum(map(bool, ex.map(child, [j for j in jobs if j not in done])))
+    if failed: sys.exit(f'{failed} failed')
 
 if __name__=='__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, help='a folder to keep the backbones in')
+    p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, help='a folder to keep the backbones in; fine-tuning needs it')
     p.add_argument('--only', default=','.join(STUDIES)); p.add_argument('--seeds', default='42,1,2'); p.add_argument('--jobs', type=int, default=2)
-    p.add_argument('--out', type=Path, default=Path('results/claim.jsonl')); p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
+    p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'claim.jsonl'); p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.one: one(*args.one)
     else: main()
