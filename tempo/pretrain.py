@@ -7,7 +7,7 @@ __all__ = ['EARLY', 'OPTIMIZERS', 'TempoModel', 'split_early', 'TempoCallback', 
            'tempo_learner', 'seeded', 'average_with', 'fit_schedule', 'keep_memory', 'train_tempo']
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
-import ctypes, hashlib, json, platform, random
+import ctypes, hashlib, inspect, json, platform, random
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -323,7 +323,9 @@ def train_tempo(
 )->TempoLearner: # `learn.model.backbone` is the result
     "Pre-train a backbone on video by temporal coherence"
     if average is None: average = .85 if weights is not None else 1.
-    config = {k:v for k,v in (locals()|kwargs).items() if k not in ('source','out','path','kwargs','save_every','resume','cbs','stills','logs','every')}
+    kwargs.setdefault('freeze', weights is not None)
+    defaults = {k:p.default for k,p in inspect.signature(tempo_learner).parameters.items() if p.default is not p.empty}
+    config = {k:v for k,v in (defaults|locals()|kwargs).items() if k not in ('source','out','path','kwargs','defaults','save_every','resume','cbs','stills','logs','every')}
     config = {k:_plain(v) for k,v in config.items()}
     if out is not None: out = _check_out(out)
     if isinstance(lr, (tuple,list)): lr = slice(*lr)
@@ -335,7 +337,6 @@ def train_tempo(
         store = source if isinstance(source, FrameStore) else FrameStore.build(source, path, size)
         if cuts and store is not source: store = split_cuts(store)
         dls = pair_dls(store, bs, pdf=pdf, proximity=proximity, seed=seed, n=steps*bs if steps else None)
-        kwargs.setdefault('freeze', weights is not None)
         learn = tempo_learner(dls, arch, weights=backbone, loss=loss, lmb=lmb, **kwargs)
         if dls.device.type=='cpu': keep_memory()
         if parallel: learn.add_cb(parallel)
