@@ -10,7 +10,7 @@ A training is one setting of one study with one seed; a row of `--out` holds its
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
 - `little video`: the recipe on one clip of thirty seconds, and on five.
-- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; five draws of the labelled stills.
+- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; three draws of the labelled stills.
 
 `--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on both; a row says how many.
 """
@@ -68,7 +68,7 @@ def measure(backbone, size):
 
 def finetune(weights):
     "The same for the whole network, at home"
-    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5], runs=5, arch=LITE0, size=128, points=1))}
+    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5], runs=3, arch=LITE0, size=128, points=1))}
 
 def source(study, seed, clips=None):
     "What is trained on: all clips, some of them, or the one video"

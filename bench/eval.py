@@ -47,7 +47,7 @@ def loop(x, y, xt, yt, idx, seed, iters, bs=10):
 
 def linear(res, runs, iters, repeats):
     x,y,xt,yt = features()
-    for what,ns in {f'linear, {runs} runs, n = {PC}': [PC], f'linear, {runs} runs of each n = 1, 5, 10, 15, 20 together': [1,5,10,15,20]}.items():
+    for what,ns in {f'linear, {runs} runs, n = {PC}': [PC], f'linear, {runs} runs of each n = 1, 5, 10, 15, 20 together (beside fifty times one)': [1,5,10,15,20]}.items():
         idx, seeds = [subset(y, n, seed=r) for n in ns for r in range(runs)], [r for _ in ns for r in range(runs)]
         def tempo(): _,p = sgd_preds(x, y, xt, idx, n_classes=K, seeds=seeds, iters=iters, points=POINTS, **SGD); return (p==yt.numpy()).mean(-1)
         accs = tempo().T                                                                          # (runs,points)
@@ -73,9 +73,9 @@ def extraction(res, n, repeats):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--quick', action='store_true', help='a minute, for a look'); p.add_argument('--out', type=Path, default='results/bench_eval.jsonl')
+    p.add_argument('--quick', action='store_true', help='a minute, for a look'); p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_eval.jsonl')
     a = p.parse_args()
-    res = Results(a.out, 'eval', threads=torch.get_num_threads())
+    res = Results(a.out, 'eval', threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
     if a.quick: linear(res, 10, 300, 2); extraction(res, 64, 2)
     else: linear(res, 10, 3000, 3); extraction(res, 256, 7)
     res.show()

@@ -3,7 +3,8 @@
     python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--contenders tempo,bare,…] [--out results/bench_train.jsonl]
 
 Every contender has a process of its own, which waits until it is its turn; they train one after the other in rounds, each round in a new order.
-A turn is a few steps of one network at one size, the first of which does not count; its figure is the median step, in pairs a second. One round gives one ratio;
+A turn is a few steps of one network at one size, the first two of which do not count; its figure is pairs a second over the others. Loops with workers are given more batches than
+they train on, so that their workers never run out of work. One round gives one ratio;
 what is reported is the median ratio and its smallest and largest value. All of them train the same network with the same projector on random weights,
 in float32, with Adam, on all cores.
 
@@ -13,14 +14,15 @@ in float32, with Adam, on all cores.
 - `bare_keep`: the same with `keep_memory`, to tell what that is worth.
 - `thesis`: the thesis's loop, written again: PNG files of the video's own size, PIL, the whole pdf for each draw, Resize, ToTensor, Normalize, a DataLoader with two
   worker processes, contiguous tensors, the two views one after the other through the network.
-- `lightly`: the loop of lightly's documentation for Barlow Twins, with its loss, its projection head (of our width), its data set over the same PNG files, its transform, its
-  augmentation, and two worker processes. Both views come from one frame, as there. It is beside `tempo_strong`, which augments too.
+- `lightly`: the loop of lightly's documentation for Barlow Twins, with its loss, its projection head (of our width), its data set over the same PNG files, its augmentation (without
+  blur, as there), and two worker processes. Both views come from one frame, as there. It is beside `tempo_strong`, which augments too.
+- `lightly_channels_last`: the same with the network in channels_last, which is one line of its user's.
 - `lightly_plain`: the same without augmentation: Resize and ToTensor for each view. It is beside `tempo`.
-  Both need the extra `bench`; without it they are left out, and the run says so.
+  These need the extra `bench`; without it they are left out, and the run says so.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
-import argparse, importlib.util, json, subprocess, sys, tempfile, time, warnings
+import argparse, importlib.util, itertools, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 import numpy as np, torch
@@ -34,7 +36,7 @@ from tempo.data import FrameStore
 from tempo.pretrain import TempoModel, keep_memory, tempo_learner
 from tempo.sampling import PairSampler, pair_dls
 
-ARCHS, SIZES, BS, WARM = ('resnet18','resnet34','tf_efficientnet_lite0'), (96,128), 32, 1    # pairs a batch; steps that do not count
+ARCHS, SIZES, BS, WARM, SPARE = ('resnet18','resnet34','tf_efficientnet_lite0'), (96,128), 32, 2, 6    # pairs a batch; steps that do not count; batches that nobody trains on
 
 class Clock(Callback):
     "The time after each step; ends the training after `steps` of them"
@@ -50,6 +52,10 @@ def tempo(tmp, arch, size, steps, aug=None):
     learn, clock = tempo_learner(dls, arch, weights=None, aug=aug, path=tmp), Clock(steps)
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3, cbs=clock)
     return clock.times
+
+def loaded(data, some, steps):
+    "`steps` batches from two worker processes, which are busy to the last of them"
+    return itertools.islice(torch.utils.data.DataLoader(data, batch_size=BS, sampler=some, num_workers=2), steps)
 
 def bare(tmp, arch, size, steps):
     "Moments after each step of a plain loop on tensors in memory"
@@ -70,17 +76,17 @@ def thesis(tmp, arch, size, steps):
     files = {int(f.stem): f for f in (tmp/'png').glob('*.png')}
     items, n = PerItem(files, max(files)+1), len(files)
     items.tfm = T.Compose([T.Resize(size), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-    some = np.random.default_rng().integers(min(files)+TAU, max(files)-TAU, steps*BS).tolist()
+    some = np.random.default_rng().integers(min(files)+TAU, max(files)-TAU, (steps+SPARE)*BS).tolist()
     b = create_backbone(arch, None)
     net, head, loss, times = b.body, Projector(b.n_features), BarlowTwinsLoss(), []
     opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], 1e-3)
-    for x1,x2,_ in torch.utils.data.DataLoader(items, batch_size=BS, sampler=some, num_workers=2):
+    for x1,x2,_ in loaded(items, some, steps):
         l = loss((head(net(x1)), head(net(x2))))
         opt.zero_grad(); l.backward(); opt.step()
         times.append(time.perf_counter())
     return times
 
-def lightly(tmp, arch, size, steps, plain=False):
+def lightly(tmp, arch, size, steps, plain=False, layout=torch.contiguous_format):
     "Moments after each step of lightly's Barlow Twins example"
     from lightly.data import LightlyDataset
     from lightly.loss import BarlowTwinsLoss as Loss
@@ -88,19 +94,19 @@ def lightly(tmp, arch, size, steps, plain=False):
     from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
     from lightly.transforms.multi_view_transform import MultiViewTransform
     one = T.Compose([T.Resize(size), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-    tfm = MultiViewTransform([one, one]) if plain else BYOLTransform(view_1_transform=BYOLView1Transform(input_size=size), view_2_transform=BYOLView2Transform(input_size=size))
+    tfm = MultiViewTransform([one, one]) if plain else BYOLTransform(*(v(input_size=size, gaussian_blur=0.) for v in (BYOLView1Transform, BYOLView2Transform)))
     b = create_backbone(arch, None)
-    net, head, loss, times = b.body, BarlowTwinsProjectionHead(b.n_features, 1024, 1024), Loss(), []
+    net, head, loss, times = b.body.to(memory_format=layout), BarlowTwinsProjectionHead(b.n_features, 1024, 1024), Loss(), []
     opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], 1e-3)
-    some = torch.randint(len(ds := LightlyDataset(str(tmp/'png'), transform=tfm)), (steps*BS,)).tolist()
-    for (x1,x2),*_ in torch.utils.data.DataLoader(ds, batch_size=BS, sampler=some, num_workers=2):
+    some = torch.randint(len(ds := LightlyDataset(str(tmp/'png'), transform=tfm)), ((steps+SPARE)*BS,)).tolist()
+    for (x1,x2),*_ in loaded(ds, some, steps):
         l = loss(head(net(x1)), head(net(x2)))
         opt.zero_grad(); l.backward(); opt.step()
         times.append(time.perf_counter())
     return times
 
 CONTENDERS = dict(tempo=tempo, tempo_strong=lambda *a: tempo(*a, aug='strong'), bare=bare, bare_keep=bare, thesis=thesis, lightly=lightly,
-                  lightly_plain=lambda *a: lightly(*a, plain=True))
+                  lightly_channels_last=lambda *a: lightly(*a, layout=torch.channels_last), lightly_plain=lambda *a: lightly(*a, plain=True))
 
 def serve(who, tmp):
     "In a process of its own: one line in, `ARCH SIZE STEPS`; one line out, pairs a second"
@@ -108,17 +114,18 @@ def serve(who, tmp):
     for line in sys.stdin:
         arch, size, steps = line.split()
         times = CONTENDERS[who](Path(tmp), arch, int(size), int(steps)+WARM)
-        print(f'PAIRS {BS/np.median(np.diff(times[WARM-1:]))}', flush=True)
+        print(f'PAIRS {BS*int(steps)/(times[-1]-times[WARM-1])}', flush=True)
 
 class Peer:
     "A contender's process"
     def __init__(self, who, tmp):
+        self.who = who
         self.p = subprocess.Popen([sys.executable, '-W', 'ignore', __file__, '--serve', who, str(tmp)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     def rate(self, *job):
         print(*job, file=self.p.stdin, flush=True)
         for line in self.p.stdout:
             if line.startswith('PAIRS'): return float(line.split()[1])
-        raise RuntimeError('a contender ended early')
+        raise RuntimeError(f'{self.who} ended early')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -144,14 +151,14 @@ def run(a, tmp):
     res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
     for arch in a.only.split(',') if a.only else ARCHS:
         for size in SIZES:
-            got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 5)
+            got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 3)
             print(f'{time.perf_counter()-t0:5.0f} s  {arch} {size}', flush=True)
             def add(who, name, **kw):
                 if who in got and name in got: res.add(f'{arch}, {size} px' + {'tempo_strong':', augmented', 'bare_keep':', keep_memory alone'}.get(who, ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
             add('tempo', 'bare', least=.95)
             add('tempo', 'thesis', least=1.3)
             add('tempo', 'bare_keep'); add('bare_keep', 'bare'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
-            add('tempo_strong', 'lightly'); add('tempo', 'lightly_plain')
+            add('tempo_strong', 'lightly'); add('tempo_strong', 'lightly_channels_last'); add('tempo', 'lightly_plain')
     for v in peers.values(): v.p.stdin.close(); v.p.wait()
     res.show()
 
