@@ -10,7 +10,8 @@ A training is one setting of one study with one seed; a row of `--out` holds its
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
 - `little video`: the recipe on one clip of thirty seconds, and on five.
-- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; three draws of the labelled stills.
+- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; five draws of the labelled stills.
+- `speed`: how long a step of the recipe takes alone on all cores; it comes last, when nothing else runs.
 
 `--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on both; a row says how many.
 """
@@ -33,7 +34,7 @@ DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labelled st
 BASE = dict(steps=150, bs=96, size=96)
 THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False, average=1., schedule='cosine', warmup=0.)
 
-WHOLE = 'start', 'recipe', 'one video', 'little video', 'fine-tuned'                 # the others change one thing about BASE
+WHOLE = 'start', 'recipe', 'one video', 'little video', 'fine-tuned', 'speed'        # the others change one thing about BASE
 STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
     'start': {f'{s} px': dict(size=s) for s in (96,64,128,160,224)},
     'recipe': {'default': dict()},
@@ -54,6 +55,7 @@ STUDIES = {                                                         # study → 
     'batch': {f'{b} (as many pairs)': dict(bs=b, steps=BASE['steps']*BASE['bs']//b) for b in (32,192)},
     'size': {f'{s} px': dict(size=s) for s in (64,128)},
     'fine-tuned': {'ImageNet start': dict(), 'Tempo': dict()},
+    'speed': {'alone': dict(steps=60)},
 }
 
 class Copies(Callback):
@@ -68,7 +70,7 @@ def measure(backbone, size):
 
 def finetune(weights):
     "The same for the whole network, at home"
-    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5], runs=3, arch=LITE0, size=128, points=1))}
+    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5,20], runs=5, arch=LITE0, size=128, points=1))}
 
 def source(study, seed, clips=None):
     "What is trained on: all clips, some of them, or the one video"
@@ -88,7 +90,7 @@ def one(study, setting, seed):
         video, cbs = source(study, seed, kw.pop('clips', None)), [Copies()] if kw.pop('copies', False) else []
         backbone = train_tempo(video, LITE0, seed=seed, out=args.models and model_file(study, setting, seed), cbs=cbs, **kw).model.backbone
         row |= {k: backbone.meta[k] for k in ('config','frames','clips','steps','train_seconds','last')}
-        accs = measure(backbone, size)
+        accs = measure(backbone, size) if study!='speed' else {}
     row |= dict(accs=accs, size=size, seconds=round(time.perf_counter()-t))
     add_row(args.out, **row)
 
@@ -98,14 +100,16 @@ def main():
     if not args.models and any(s=='fine-tuned' for s,_ in which):
         print('fine-tuned is left out: it starts from the trainings of the study recipe, which --models keeps')
         which = [w for w in which if w[0]!='fine-tuned']
-    jobs = [(*w, seed) for w in which for seed in ([0] if w[0]=='start' or w[1]=='ImageNet start' else map(int, args.seeds.split(',')))]
+    jobs = [(*w, seed) for w in which for seed in ([0] if w[0] in ('start','speed') or w[1]=='ImageNet start' else map(int, args.seeds.split(',')))]
     done = {(r['study'], r['setting'], r['seed']) for r in load_rows(args.out)} if args.out.exists() else set()
-    env, t0 = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//args.jobs))), time.perf_counter()
-    def child(job):
-        p = subprocess.run([sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--one', json.dumps(job)], env=env, capture_output=True, text=True)
+    t0 = time.perf_counter()
+    def child(job, n=args.jobs): # one of `n` at a time
+        env = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//n)))
+        p = subprocess.run([sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--jobs', str(n), '--one', json.dumps(job)], env=env, capture_output=True, text=True)
         print(f'{time.perf_counter()-t0:6.0f} s', *job, 'done' if not p.returncode else p.stderr[-2000:], flush=True)
         return p.returncode
-    with ThreadPoolExecutor(args.jobs) as ex: failed = sum(map(bool, ex.map(child, [j for j in jobs if j not in done])))
+    with ThreadPoolExecutor(args.jobs) as ex: failed = sum(map(bool, ex.map(child, [j for j in jobs if j not in done and j[0]!='speed'])))
+    failed += sum(bool(child(j, 1)) for j in jobs if j not in done and j[0]=='speed')
     if failed: sys.exit(f'{failed} failed')
 
 if __name__=='__main__':
