@@ -1,5 +1,5 @@
 """Notebooks as JupyterLab finds them: the plain kernel, at most 300 KB, and no stderr, error, progress bar or path of one machine stored.
-Then the tutorials run from top to bottom with nbclient, in the order of the sidebar, each in a fresh kernel in its own folder; nothing
+Then the front page and the tutorials run from top to bottom with nbclient, in the order of the sidebar, each in a fresh kernel in its own folder; nothing
 is written, and what they print there must be as clean. Those whose numbers come from `results/` alone must print what is stored in them: a stale number is a fault. Cells that nbdev_test leaves out (`eval: false`, flags) are left out here too.
 `python .ci/notebooks.py [--stored] [NOTEBOOK ...]`; `--stored` runs nothing."""
 import json, os, re, sys, time
@@ -47,7 +47,7 @@ def theirs(o):
     "An output that only holds warnings which other packages raise while they are imported"
     return o.get('name')=='stderr' and not re.sub(r'^\S*site-packages\S*:\d+: \w*Warning: .*\n(?:  .*(?:\n|$))?', '', o.text, flags=re.M).strip()
 
-FROM_RESULTS = ('claim', 'speed')                                # their tables and sentences are made from results/ alone
+FROM_RESULTS = ('index', 'claim', 'speed')                       # their tables and sentences (`echo: false`) are made from results/ alone
 
 def said(o):
     "What a reader reads of an output: Markdown, else text; pictures have none"
@@ -58,6 +58,7 @@ def stale(path, nb):
     "Cells that now say something else than what is stored"
     was = {c.id: c for c in nbformat.read(path, as_version=4).cells}
     for i,c in enumerate(nb.cells):
+        if not re.search(r'^#\|\s*echo:\s*false', c.source, re.M): continue
         a, b = ([t for o in k.get('outputs', []) for t in said(o)] for k in (was[c.id], c))
         if a!=b: yield f'cell {i} ({c.id})', f"its stored output is not what results/ say now: {str(a)[:150]} is now {str(b)[:150]}. Run the notebook and save it"
 
@@ -75,11 +76,11 @@ def run(path):
         if path.stem in FROM_RESULTS: yield from stale(path, nb)
 
 def in_order():
-    "The tutorials, in the order of the sidebar, then those that it does not list"
+    "The front page, the tutorials in the order of the sidebar, then those that it does not list"
     def listed(o): return [o] if isinstance(o, str) else [q for p in (o.get('contents', []) if isinstance(o, dict) else o) for q in listed(p)]
     side = listed(yaml.safe_load((root/'nbs/sidebar.yml').read_text(encoding='utf-8'))['website']['sidebar'])
     known = [root/'nbs'/s for s in side if s.startswith('tutorials/')]
-    return [p for p in known if p.exists()] + sorted(set((root/'nbs/tutorials').glob('*.ipynb'))-set(known))
+    return [root/'nbs/index.ipynb'] + [p for p in known if p.exists()] + sorted(set((root/'nbs/tutorials').glob('*.ipynb'))-set(known))
 
 os.environ.pop('MPLBACKEND', None)                               # figures belong into the notebook
 os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))

@@ -35,7 +35,7 @@ def readme():
     text = re.sub(r'```(python)?\n\s*```\n', '', text)
     def alt(m): return f"![{nb.cells[int(m[2])].metadata.get('alt') or sys.exit(f'{m[1][1:]}.. has no alternative text: begin its cell with #| fig-alt: ...')}]{m[1]}"
     text = re.sub(r'!\[png\](\(index_files/figure_(\d+)_)', alt, text)
-    text = re.sub(r'\]\(([\w/]+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
+    text = re.sub(r'\]\(([\w/]+\.ipynb)(#[\w-]+)?\)', r'](nbs/\1)', text)             # GitHub shows notebooks without anchors
     return '<!-- made from nbs/index.ipynb by .ci/readme.py -->\n\n' + re.sub(r'\n{3,}', '\n\n', text).strip()+'\n', res['outputs']
 
 text, figures = readme()
