@@ -64,6 +64,7 @@ class Copies(Callback):
     def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
 
 def accuracies(r): return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
+
 def measure(backbone, size):
     "Accuracies of linear evaluation: data set → stills a class → ten draws"
     return {d: accuracies(linear_eval(backbone, args.data/d, ns, size=size)) for d,ns in DATA.items()}
@@ -79,6 +80,7 @@ def source(study, seed, clips=None):
     return args.data/CLIPS if clips is None else [files[i] for i in sorted(np.random.default_rng(seed).choice(len(files), clips, replace=False))]
 
 def model_file(study, setting, seed): return args.models/f'{study}-{setting}-{seed}.safetensors'.replace(' ', '_')
+
 def one(study, setting, seed):
     "One training (none for the start and for fine-tuning), measured, and its row"
     kw, t = dict(STUDIES[study][setting]), time.perf_counter()

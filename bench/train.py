@@ -1,8 +1,8 @@
 """How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the thesis's style.
 
-    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--contenders tempo,bare,…] [--out results/bench_train.jsonl]
+    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--sizes 96,128] [--contenders tempo,bare,…] [--out results/bench_train.jsonl]
 
-Every contender has a process of its own, which waits until it is its turn; they train one after the other in rounds, each round in a new order.
+Every contender has a process of its own for each network and size (all that they hold at once has to fit into memory), which waits until it is its turn; they train one after the other in rounds, each round in a new order.
 A turn is a few steps of one network at one size, the first two of which do not count; its figure is pairs a second over the others. Loops with workers are given more batches than
 they train on, so that their workers never run out of work. One round gives one ratio;
 what is reported is the median ratio and its smallest and largest value. All of them train the same network with the same projector on random weights,
@@ -122,15 +122,17 @@ class Peer:
         self.who = who
         self.p = subprocess.Popen([sys.executable, '-W', 'ignore', __file__, '--serve', who, str(tmp)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     def rate(self, *job):
-        print(*job, file=self.p.stdin, flush=True)
+        try: print(*job, file=self.p.stdin, flush=True)
+        except BrokenPipeError: pass                             # it has ended, which is said below
         for line in self.p.stdout:
             if line.startswith('PAIRS'): return float(line.split()[1])
-        raise RuntimeError(f'{self.who} ended early')
+        raise RuntimeError(f'{self.who} ended early, with status {self.p.wait()} (-9: killed, most likely for want of memory)')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--video', type=Path, help='a video of a few thousand frames; without it, one is made')
     p.add_argument('--quick', action='store_true', help='fewer steps and rounds'); p.add_argument('--only', help='architectures, with commas between them')
+    p.add_argument('--sizes', default=','.join(map(str, SIZES)), help='sides of the pictures (pixels)')
     p.add_argument('--contenders', default=','.join(CONTENDERS), help='which of them; tempo, bare and thesis are what the targets are about')
     p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_train.jsonl', help='JSON lines are appended here')
     p.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
@@ -141,17 +143,19 @@ def main():
 def run(a, tmp):
     "All networks and sizes"
     video, t0 = a.video or make_video(tmp/'synthetic.mp4', *((100,750) if a.quick else (300,1500))), time.perf_counter()
-    for size in SIZES: n = len(FrameStore.build(video, tmp/f'store{size}', size, workers=0, progress=False))
+    sizes = [int(s) for s in a.sizes.split(',')]
+    for size in sizes: n = len(FrameStore.build(video, tmp/f'store{size}', size, workers=0, progress=False))
     write_pngs(video, tmp, range(0, min(n, 600)))
     who = a.contenders.split(',')
     if not importlib.util.find_spec('lightly') and any(k.startswith('lightly') for k in who):
         print("lightly is not installed and is left out: pip install -e '.[bench]'")
         who = [k for k in who if not k.startswith('lightly')]
-    peers = {k: Peer(k, tmp) for k in who}
     res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
     for arch in a.only.split(',') if a.only else ARCHS:
-        for size in SIZES:
+        for size in sizes:
+            peers = {k: Peer(k, tmp) for k in who}
             got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 3)
+            for v in peers.values(): v.p.stdin.close(); v.p.wait()
             print(f'{time.perf_counter()-t0:5.0f} s  {arch} {size}', flush=True)
             def add(who, name, **kw):
                 if who in got and name in got: res.add(f'{arch}, {size} px' + {'tempo_strong':', augmented', 'bare_keep':', keep_memory alone'}.get(who, ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
@@ -159,7 +163,6 @@ def run(a, tmp):
             add('tempo', 'thesis', least=1.3)
             add('tempo', 'bare_keep'); add('bare_keep', 'bare'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
             add('tempo_strong', 'lightly'); add('tempo_strong', 'lightly_channels_last'); add('tempo', 'lightly_plain')
-    for v in peers.values(): v.p.stdin.close(); v.p.wait()
     res.show()
 
 if __name__=='__main__': main()
