@@ -2,7 +2,7 @@
 
     python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--sizes 96,128] [--contenders tempo,bare,…] [--out results/bench_train.jsonl]
 
-Every contender has a process of its own for each network and size (all that they hold at once has to fit into memory), which waits until it is its turn; they train one after the other in rounds, each round in a new order.
+Every contender has a process of its own, which waits until it is its turn, and hands its memory back after it; they train one after the other in rounds, each round in a new order.
 A turn is a few steps of one network at one size, the first two of which do not count; its figure is pairs a second over the others. Loops with workers are given more batches than
 they train on, so that their workers never run out of work. One round gives one ratio;
 what is reported is the median ratio and its smallest and largest value. All of them train the same network with the same projector on random weights,
@@ -22,7 +22,7 @@ in float32, with Adam, on all cores.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
-import argparse, importlib.util, itertools, subprocess, sys, tempfile, time, warnings
+import argparse, ctypes, gc, importlib.util, itertools, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 import numpy as np, torch
@@ -115,6 +115,7 @@ def serve(who, tmp):
         arch, size, steps = line.split()
         times = CONTENDERS[who](Path(tmp), arch, int(size), int(steps)+WARM)
         print(f'PAIRS {BS*int(steps)/(times[-1]-times[WARM-1])}', flush=True)
+        gc.collect(); ctypes.CDLL(None).malloc_trim(0)           # seven that wait must not hold the memory that the eighth needs
 
 class Peer:
     "A contender's process"
@@ -150,12 +151,11 @@ def run(a, tmp):
     if not importlib.util.find_spec('lightly') and any(k.startswith('lightly') for k in who):
         print("lightly is not installed and is left out: pip install -e '.[bench]'")
         who = [k for k in who if not k.startswith('lightly')]
+    peers = {k: Peer(k, tmp) for k in who}
     res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
     for arch in a.only.split(',') if a.only else ARCHS:
         for size in sizes:
-            peers = {k: Peer(k, tmp) for k in who}
             got = rounds({k: (lambda v=v: v.rate(arch, size, 2 if a.quick else 3)) for k,v in peers.items()}, 2 if a.quick else 3)
-            for v in peers.values(): v.p.stdin.close(); v.p.wait()
             print(f'{time.perf_counter()-t0:5.0f} s  {arch} {size}', flush=True)
             def add(who, name, **kw):
                 if who in got and name in got: res.add(f'{arch}, {size} px' + {'tempo_strong':', augmented', 'bare_keep':', keep_memory alone'}.get(who, ''), 'pairs/s', got[who], got[name], name, got[who]/got[name], arch=arch, size=size, **kw)
@@ -163,6 +163,7 @@ def run(a, tmp):
             add('tempo', 'thesis', least=1.3)
             add('tempo', 'bare_keep'); add('bare_keep', 'bare'); add('tempo_strong', 'bare'); add('tempo_strong', 'thesis')
             add('tempo_strong', 'lightly'); add('tempo_strong', 'lightly_channels_last'); add('tempo', 'lightly_plain')
+    for v in peers.values(): v.p.stdin.close(); v.p.wait()
     res.show()
 
 if __name__=='__main__': main()
