@@ -24,7 +24,7 @@ def figure(x):
     return f'{x:,.0f}' if abs(x)>=100 else f'{x:.3g}'
 
 class Results:
-    "Comparisons as they come: a JSON line each, and a table at the end"
+    "Comparisons as they come: a JSON line each where `out` names a file, and a table at the end"
     def __init__(self, out, bench, **settings): self.out, self.bench, self.settings, self.rows = out, bench, settings, []
 
     def add(self, what, unit, tempo, other, name, ratio, *, least=None, most=None, **settings):
@@ -34,8 +34,9 @@ class Results:
         target = '' if met is None else f'at least {least}' if most is None else f'at most {most}'
         mid = lambda a: None if a is None else float(np.median(a))
         more = dict(run=run) if (run:=os.environ.get('TEMPO_BENCH_RUN')) else {}                      # `bench/run` says which go this belongs to
-        self.rows.append(add_row(self.out, bench=self.bench, what=what, value=mid(tempo), unit=unit, against=name, other=mid(other), ratio=round(float(med),4),
-                                 ratio_spread=[round(float(lo),4), round(float(hi),4)], repeats=len(r), target=target, met=met, settings={**self.settings, **settings}, **more))
+        row = dict(bench=self.bench, what=what, value=mid(tempo), unit=unit, against=name, other=mid(other), ratio=round(float(med),4),
+                   ratio_spread=[round(float(lo),4), round(float(hi),4)], repeats=len(r), target=target, met=met, settings={**self.settings, **settings}, **more)
+        self.rows.append(add_row(self.out, **row) if self.out else row)
 
     def show(self):
         "Print the table"

@@ -1,6 +1,6 @@
 """How fast frame pairs come, how fast stores are built, and what both cost in memory: Tempo beside what people do without it.
 
-    python bench/data.py [--video PATH] [--quick] [--out results/bench_data.jsonl]
+    python bench/data.py [--video PATH] [--quick] [--out ROWS.jsonl]
 
 Everything is timed in one run, in rounds: each round times every contender once, in a new order, and gives one ratio. What is
 reported is the median ratio and its smallest and largest value. One thread each, no worker processes, files in the page cache.
@@ -223,7 +223,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--video', type=Path, help='a video of a few thousand frames; without it, one is made')
     p.add_argument('--quick', action='store_true', help='fewer frames and rounds')
-    p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_data.jsonl', help='JSON lines are appended here')
+    p.add_argument('--out', type=Path, help='a .jsonl file to append the rows to; without it, they are only shown')
     p.add_argument('--iterate', nargs=2, help=argparse.SUPPRESS)
     a = p.parse_args()
     torch.set_num_threads(1)

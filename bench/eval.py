@@ -1,6 +1,6 @@
 """How fast is evaluation? All runs of the thesis's linear protocol together against the loop over runs; feature extraction against a bare forward loop.
 
-    python bench/eval.py [--quick] [--out results/bench_eval.jsonl]
+    python bench/eval.py [--quick] [--out ROWS.jsonl]
 
 Linear: 10 runs of 3,000 iterations on batches of 10, SGD 0.01, weight decay 1e-4, 24 classes with 20 stills each, 512 features, 192 test stills, accuracy
 at 30 points; the same features, first weights and batches for both. The features are drawn: classes a little apart, like those of a network that has learnt
@@ -73,7 +73,7 @@ def extraction(res, n, repeats):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--quick', action='store_true', help='a minute, for a look'); p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_eval.jsonl')
+    p.add_argument('--quick', action='store_true', help='a minute, for a look'); p.add_argument('--out', type=Path, help='a .jsonl file to append the rows to; without it, they are only shown')
     a = p.parse_args()
     res = Results(a.out, 'eval', threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
     if a.quick: linear(res, 10, 300, 2); extraction(res, 64, 2)

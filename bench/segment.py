@@ -4,7 +4,7 @@
 
 `hand` and `letters` train detectron2's Mask R-CNN (small configuration, EfficientNet-Lite0) on the 120 masks of `asl24`, all classes as one and the 24 letters, from ImageNet's weights and
 from Tempo's. Run k of three starts Tempo from its k-th training on `asl24_video/clips` (`bench/labels.py --only train --seeds 42,1,2` makes them), so that the spread is that of both trainings.
-A row for each start. `cost` puts a step of detectron2 beside one of torchvision's Mask R-CNN on the same backbone, pictures and numbers: a row in `results/bench_segment.jsonl`.
+A row for each start. `cost` puts a step of detectron2 beside one of torchvision's Mask R-CNN on the same backbone, pictures and numbers: a row that `bench/run` keeps.
 Two processes with one thread each (`OMP_NUM_THREADS=1`, one `--start` each) are faster on two cores than one with two.
 """
 import os
@@ -64,7 +64,7 @@ def cost(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, default=Path('/tmp/models')); p.add_argument('--runs', type=Path, default=Path('/tmp/segmentation'))
-    p.add_argument('--only', default='hand,letters,cost'); p.add_argument('--start', default='imagenet,tempo'); p.add_argument('--out', default='results/segmentation.jsonl'); p.add_argument('--speed', default='results/bench_segment.jsonl', help='where the row of `cost` goes')
+    p.add_argument('--only', default='hand,letters,cost'); p.add_argument('--start', default='imagenet,tempo'); p.add_argument('--out', default='results/segmentation.jsonl'); p.add_argument('--speed', help='a .jsonl file to append the row of `cost` to; without it, it is only shown')
     args = p.parse_args()
     keep_memory()
     for which in args.only.split(','):

@@ -1,6 +1,6 @@
 """How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the thesis's style.
 
-    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--sizes 96,128] [--contenders tempo,bare,…] [--out results/bench_train.jsonl]
+    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--sizes 96,128] [--contenders tempo,bare,…] [--out ROWS.jsonl]
 
 Every contender has a process of its own, which waits until it is its turn, and hands its memory back after it; they train one after the other in rounds, each round in a new order.
 A turn is a few steps of one network at one size, the first two of which do not count; its figure is pairs a second over the others. Loops with workers are given more batches than
@@ -135,7 +135,7 @@ def main():
     p.add_argument('--quick', action='store_true', help='fewer steps and rounds'); p.add_argument('--only', help='architectures, with commas between them')
     p.add_argument('--sizes', default=','.join(map(str, SIZES)), help='sides of the pictures (pixels)')
     p.add_argument('--contenders', default=','.join(CONTENDERS), help='which of them; tempo, bare and thesis are what the targets are about')
-    p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'bench_train.jsonl', help='JSON lines are appended here')
+    p.add_argument('--out', type=Path, help='a .jsonl file to append the rows to; without it, they are only shown')
     p.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.serve: return serve(*a.serve)

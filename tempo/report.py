@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EvalResult', 't_halfwidth', 'n_text', 'pm', 'from_preds', 'results_table', 'thesis_results', 'plot_efficiency',
            'two_way_interval', 'paired', 'stills_needed', 'labels_saved', 'Comparison', 'compare', 'show_differences',
-           'code_version', 'machine', 'add_row', 'load_rows', 'rows_of', 'as_result']
+           'code_version', 'machine', 'add_row', 'load_rows', 'rows_of', 'latest_run', 'as_result']
 
 # %% ../nbs/03a_report.ipynb #4bc9ead9
 import functools, importlib.util, json, os, platform, subprocess, time
@@ -387,6 +387,13 @@ def rows_of(
     "Some rows of a results file"
     name = lambda k,v: Path(v).name if k=='data' and v else v
     return [r for r in rows if all(name(k, r.get(k))==v for k,v in match.items())]
+
+def latest_run(
+    rows, # As `load_rows` gives them; rows of one go share a `run`, the time it began, as `bench/run` writes it
+)->list: # The rows of the go that began last
+    "The latest go of a results file"
+    if not (runs := [r['run'] for r in rows if r.get('run')]): raise ValueError(f"None of {len(rows)} rows says which `run` it belongs to. `bench/run` writes such rows.")
+    return rows_of(rows, run=max(runs))
 
 def as_result(
     row:dict, # A row that `EvalResult.save` wrote
