@@ -357,6 +357,22 @@ def load_rows(
         except ValueError as e: raise ValueError(f"{path}, line {k} is not JSON: {l[:60]!r}. Remove the line.") from e
     return rows
 
+# %% ../nbs/03a_report.ipynb #5a7e0f01
+def rows_of(
+    rows, # As `load_rows` gives them
+    **match # What the rows have to say, such as kind='linear'; `data` is compared by the folder's name
+)->list: # The rows that do
+    "Some rows of a results file"
+    name = lambda k,v: Path(v).name if k=='data' and v else v
+    return [r for r in rows if all(name(k, r.get(k))==v for k,v in match.items())]
+
+def latest_run(
+    rows, # As `load_rows` gives them; rows of one go share a `run`, the time it began, as `bench/run` writes it
+)->list: # The rows of the go that began last
+    "The latest go of a results file"
+    if not (runs := [r['run'] for r in rows if r.get('run')]): raise ValueError(f"None of {len(rows)} rows says which `run` it belongs to. `bench/run` writes such rows.")
+    return rows_of(rows, run=max(runs))
+
 # %% ../nbs/03a_report.ipynb #ce14f224
 @patch
 def save(self:EvalResult,
@@ -379,21 +395,6 @@ def save(self:Comparison,
     info, records = self.results[0].info, lambda t: json.loads(t.round(4).to_json(orient='records'))
     add_row(path, **{k:info.get(k) for k in ('data','protocol','seed')} | more | dict(kind='compare', of=info.get('kind'), baseline=self.baseline),
             differences=records(self.differences), saved=records(self.saved))
-
-def rows_of(
-    rows, # As `load_rows` gives them
-    **match # What the rows have to say, such as kind='linear'; `data` is compared by the folder's name
-)->list: # The rows that do
-    "Some rows of a results file"
-    name = lambda k,v: Path(v).name if k=='data' and v else v
-    return [r for r in rows if all(name(k, r.get(k))==v for k,v in match.items())]
-
-def latest_run(
-    rows, # As `load_rows` gives them; rows of one go share a `run`, the time it began, as `bench/run` writes it
-)->list: # The rows of the go that began last
-    "The latest go of a results file"
-    if not (runs := [r['run'] for r in rows if r.get('run')]): raise ValueError(f"None of {len(rows)} rows says which `run` it belongs to. `bench/run` writes such rows.")
-    return rows_of(rows, run=max(runs))
 
 def as_result(
     row:dict, # A row that `EvalResult.save` wrote
