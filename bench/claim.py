@@ -6,7 +6,7 @@ A training is one setting of one study with one seed; a row of `--out` holds its
 (`fine-tuned`: of the whole network, at home). What `--out` already holds is not trained again, so that a call that was cut off goes on where it was.
 
 - `start`: EfficientNet-Lite0 with its ImageNet weights, as it is.
-- `recipe`: what `train_tempo` does by default.
+- `recipe`: what `train_tempo` does by default, and the same with VICReg as its loss.
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
 - `little video`: the recipe on one clip of thirty seconds, and on five.
@@ -37,7 +37,7 @@ THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs
 WHOLE = 'start', 'recipe', 'one video', 'little video', 'fine-tuned', 'speed'        # the others change one thing about BASE
 STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
     'start': {f'{s} px': dict(size=s) for s in (96,64,128,160,224)},
-    'recipe': {'default': dict()},
+    'recipe': {'default': dict(), 'vicreg': dict(loss='vicreg')},
     'one video': {'default': dict(), 'thesis': THESIS},
     'little video': {'1 clip': dict(clips=1), '5 clips': dict(clips=5)},
     'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
