@@ -80,6 +80,7 @@ class Pyramid(nn.Module):
         "The pyramid's levels"
         return self.fpn(OrderedDict(self.maps(x)))
 
+# %% ../nbs/06_segmentation.ipynb #d11261be
 def torchvision_mask_rcnn(
     backbone:Backbone, # Start of the network
     n_classes:int, # Classes without the background
@@ -150,6 +151,7 @@ def predict_coco(
     finally: model.train(was)
     return out
 
+# %% ../nbs/06_segmentation.ipynb #62315b66
 class Look(Callback):
     "Evaluates every `every` iterations, before the checkpoint of that iteration is written; there is no other validation"
     order = 3
@@ -237,6 +239,7 @@ class APCurve:
         last = ' '.join(f"{k} AP {100*a.mean():.1f}" + (f' ± {100*t_halfwidth(a):.1f}' if len(a)>1 else '') for k,a in (('box',self.bbox[:,-1]),('mask',self.segm[:,-1])))
         return f'{self.name}: {last} at {self.iters[-1]} iterations ({len(self.segm)} run{"s"*(len(self.segm)>1)})'
 
+# %% ../nbs/06_segmentation.ipynb #b5b7f8d2
 def _rows(f): return [json.loads(l) for l in f.read_text().splitlines()] if f.exists() else []
 
 def _recorder(folder): # writes what an engine reports
@@ -350,6 +353,7 @@ def as_curve(
     "The curve that a row holds"
     return APCurve(row['name'], row['iteration'], np.array(row['bbox']), np.array(row['segm']), {k:v for k,v in row.items() if k not in ('name','iteration','bbox','segm','kind')})
 
+# %% ../nbs/06_segmentation.ipynb #c5018ef0
 def plot_ap(
     curves, # `APCurve`s
     kind:str='segm', # 'segm' or 'bbox'
