@@ -237,6 +237,7 @@ def _read_weights(path): # (header, tensors), never unpickling objects
         return (ck['tempo'], ck['state_dict']) if isinstance(ck, dict) and 'tempo' in ck else _from_thesis(ck)
     with safe_open(path, 'pt') as f: return (f.metadata() or {}).get('tempo'), {k:f.get_tensor(k) for k in f.keys()}
 
+# %% ../nbs/02a_backbones.ipynb #e6b9fb5e
 def load_backbone(
     path, # A file that `save_backbone` wrote, or a checkpoint of the thesis's scripts
 )->Backbone:

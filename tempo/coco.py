@@ -240,6 +240,7 @@ def _faults(a, sizes, cats): # of one annotation
     if M.area(seg)!=a['area'] or not a['area']: yield f"area {a['area']}, but the mask has {M.area(seg)} pixels"
     if not np.allclose(M.toBbox(seg), a['bbox']): yield f"box {a['bbox']}, but the mask's is {M.toBbox(seg).tolist()}"
 
+# %% ../nbs/05a_coco.ipynb #fd95109f
 def read_coco(
     file, # A COCO JSON file
 )->dict: # Its content; `info.image_root` is the pictures' folder

@@ -9,7 +9,7 @@ __all__ = ['VIDEO_EXTS', 'IMAGE_EXTS', 'STORE_FORMAT', 'USUAL_STILLS', 'fit_dims
            'span_labels', 'clear_errors']
 
 # %% ../nbs/00_data.ipynb #695db48b
-import csv, functools, hashlib, json, math, mmap, os, re, shutil, subprocess, sys, uuid
+import csv, functools, hashlib, json, math, mmap, os, re, shutil, subprocess, sys, threading, uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,9 +58,9 @@ def open_image(
     try:
         with Image.open(path) as im:
             im = ImageOps.exif_transpose(im)
-            if im.mode.startswith('I') or im.mode=='F':     # 16 or 32 bits: keep the high byte
+            if im.mode.startswith('I') or im.mode=='F':     # 16 or 32 bits: the high byte; floats in [0,1]: all of it
                 a = np.asarray(im, np.float32)
-                im = Image.fromarray((a/(256 if a.max()>255 else 1)).clip(0,255).astype(np.uint8))
+                im = Image.fromarray((a*(255 if im.mode=='F' and a.max()<=1 else 1/256 if a.max()>255 else 1)).clip(0,255).round().astype(np.uint8))
             im = im.convert('RGB')
             return to_square(np.asarray(im.resize(fit_dims(*im.size, size, fit), Image.BILINEAR)), size)
     except (OSError, SyntaxError) as e:
@@ -81,6 +81,9 @@ def _below(d, exts): # files below folder `d` with these endings; hidden files a
     fs = (f for f in d.rglob('*') if f.suffix.lower() in exts and not any(p[0]=='.' for p in f.relative_to(d).parts))
     return sorted((f for f in fs if f.is_file()), key=natural_key)
 
+def _frame_files(d): # pictures of one folder of frames, in their order in time
+    return sorted((f for f in Path(d).iterdir() if f.suffix.lower() in IMAGE_EXTS and f.name[0]!='.'), key=natural_key)
+
 def find_sources(
     source, # A video, a folder of videos, a folder (of folders) of frames, or a list of any of these
 )->list: # Absolute paths: each a video file or a folder that holds frames
@@ -88,6 +91,7 @@ def find_sources(
     if isinstance(source, (list,tuple,L)): return list(dict.fromkeys(f for s in source for f in find_sources(s)))
     p = Path(source).expanduser().resolve()
     if not p.exists(): raise FileNotFoundError(f"{source} does not exist. Give a video file, a folder of videos or a folder of frames.")
+    if p.suffix.lower() in IMAGE_EXTS and p.is_file(): raise ValueError(f"{source} is a single picture. Give the folder of frames that it lies in.")
     if p.is_file(): return [p]
     found = _below(p, VIDEO_EXTS) or list(dict.fromkeys(f.parent for f in _below(p, IMAGE_EXTS)))
     if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS)}) and no frames ({' '.join(IMAGE_EXTS)}).")
@@ -96,26 +100,35 @@ def find_sources(
 # %% ../nbs/00_data.ipynb #ad228393
 def probe_video(
     path, # A video file, or a folder of frames
-)->dict: # w, h (pixels), fps (frames a second), n (frames, as the header says: an estimate)
-    "What the header of `path` says, without decoding it"
+)->dict: # w, h (pixels, as a player shows it), fps (frames a second), n (frames), exact (whether `n` was counted by who wrote the file, or is an estimate), turn (degrees that a player turns it)
+    "What the header of `path` says, without decoding more than a frame"
     path = Path(path)
     if path.is_dir():
-        fs = sorted((f for f in path.iterdir() if f.suffix.lower() in IMAGE_EXTS), key=natural_key)
-        with Image.open(fs[0]) as im: return dict(w=im.width, h=im.height, fps=None, n=len(fs))
+        fs = _frame_files(path)
+        with Image.open(fs[0]) as im: return dict(zip('wh', ImageOps.exif_transpose(im).size), fps=None, n=len(fs), exact=True, turn=0)
     if not path.stat().st_size: raise ValueError(f"{path} is empty (0 bytes). Copy it again or leave it out.")
     import av
     try:
         with av.open(str(path)) as c:
             s = c.streams.video[0]
-            fps = float(s.average_rate or 0) or None
-            secs = float(s.duration*s.time_base) if s.duration else (c.duration or 0)/av.time_base
-            return dict(w=s.width, h=s.height, fps=fps, n=s.frames or int(secs*(fps or 30)))
+            w, h, fps, secs = s.width*float(s.sample_aspect_ratio or 1), s.height, float(s.average_rate or 0) or None, _seconds(c, s) or 0
+            n, exact = s.frames or int(secs*(fps or 30)), s.frames>0
+            try: turn = int(next(c.decode(s)).rotation)
+            except (av.FFmpegError, StopIteration): turn = 0                      # nothing to turn: who decodes it will say so
+            return dict(w=round(h if turn%180 else w), h=round(w if turn%180 else h), fps=fps, n=n, exact=exact, turn=turn)
     except (av.FFmpegError, IndexError) as e:
         raise ValueError(f"{path} is not a video that can be read: no video stream, cut off, or not a video at all. "
                          "Does it play? Copy it again, or leave it out.") from e
 
+def _seconds(c, s): # how long stream `s` of container `c` says that it lasts, where it does; Matroska says it in a tag, and a container's length may be the sound's
+    if s.duration: return float(s.duration*s.time_base)
+    if 'DURATION' in s.metadata: return sum(float(v)*k for v,k in zip(s.metadata['DURATION'].split(':'), (3600,60,1)))
+    return c.duration/1e6 if c.duration and len(c.streams)==1 else None
+
 # %% ../nbs/00_data.ipynb #c000a74c
-def _decord_frames(path, w, h, threads): # w, h: size wanted (pixels)
+_STREAMS = '.ts .mts .m2ts .mpg .mpeg'.split()           # decord mixes up the frames of these
+
+def _decord_frames(path, w, h, threads): # w, h: size wanted (pixels), upright; decord turns what is to be turned
     from decord import VideoReader, cpu, logging
     logging.set_level(logging.FATAL)                     # it prints its own errors; they are raised as well
     kw = dict(width=w, height=h) if w>=64 else {}        # narrower: 4 channels and skewed rows
@@ -124,10 +137,19 @@ def _decord_frames(path, w, h, threads): # w, h: size wanted (pixels)
         a = vr.next().asnumpy()
         yield a if w>=64 else np.asarray(Image.fromarray(a).resize((w,h), Image.BILINEAR))
 
-def _av_frames(path, w, h):
+def _av_frames(path, w, h, turn):
     import av
+    if turn%180: w,h = h,w
     with av.open(str(path)) as c:
-        for f in c.decode(video=0): yield f.to_ndarray(width=w, height=h, format='rgb24', interpolation='AREA')
+        for f in c.decode(video=0): yield np.rot90(f.to_ndarray(width=w, height=h, format='rgb24', interpolation='AREA'), round(turn/90))
+
+def _video_frames(path, w, h, turn, threads, salvage): # by decord, and by PyAV what decord does not open
+    if not salvage and Path(path).suffix.lower() not in _STREAMS:
+        it = _decord_frames(path, w, h, threads)
+        try: first = next(it)
+        except Exception: pass                           # DECORDError, RuntimeError, StopIteration: let the other one try
+        else: yield first; yield from it; return
+    yield from _av_frames(path, w, h, turn)
 
 # %% ../nbs/00_data.ipynb #21b9191b
 def read_frames(
@@ -142,10 +164,8 @@ def read_frames(
     "One pass over the frames of `path`, in order"
     info = probe_video(path)
     dims = fit_dims(info['w'], info['h'], size, fit)
-    if Path(path).is_dir():
-        fs = sorted((f for f in Path(path).iterdir() if f.suffix.lower() in IMAGE_EXTS), key=natural_key)
-        it = (open_image(f, size, fit) for f in fs)
-    else: it = _av_frames(path, *dims) if salvage else _decord_frames(path, *dims, threads)
+    if Path(path).is_dir(): it = (open_image(f, size, fit) for f in _frame_files(path))
+    else: it = _video_frames(path, *dims, info['turn'], threads, salvage)
     every = max(1., info['fps']/fps) if fps and info['fps'] else 1.
     wanted = 0.
     for i,a in enumerate(it):
@@ -154,7 +174,7 @@ def read_frames(
         yield i, to_square(a, size)
 
 # %% ../nbs/00_data.ipynb #8e353d3d
-STORE_FORMAT = 1
+STORE_FORMAT = 2
 
 def shard_name(
     path, # A video file, or a folder of frames
@@ -162,7 +182,7 @@ def shard_name(
 )->str: # 16 hexadecimal digits
     "A name for the decoded `path` that changes when the file, the decoder or the settings do"
     import decord
-    fs = [path] if Path(path).is_file() else sorted(f for f in Path(path).iterdir() if f.suffix.lower() in IMAGE_EXTS)
+    fs = [path] if Path(path).is_file() else _frame_files(path)
     stats = [(str(f), (s:=os.stat(f)).st_size, s.st_mtime_ns) for f in fs]
     key = json.dumps([STORE_FORMAT, 'decord', decord.__version__, stats, settings], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -191,26 +211,40 @@ def write_shard(
 )->dict: # file, n, fps, first, last, damaged
     "Decode one source into one shard; nothing is left behind when it fails"
     tmp, index, damage = Path(f'{dst}.{uuid.uuid4().hex[:8]}.tmp'), [], None
+    frames = read_frames(path, size, fps=fps, fit=fit, threads=threads, salvage=salvage)
     try:
         with open(tmp, 'wb') as f:
-            try:
-                for i,a in read_frames(path, size, fps=fps, fit=fit, threads=threads, salvage=salvage):
-                    f.write(np.ascontiguousarray(a)); index.append(i)
-                    if len(index)%100==0: report(len(index))
-            except Exception as e:      # decord raises DECORDError or RuntimeError, PyAV its own: all mean damage here
-                if not salvage or not index: raise ValueError(
-                    f"{path} is damaged: the decoder stopped after {len(index)} frames. Copy it again, or build with on_error='skip' to keep what is there.") from e
-                damage = f'unreadable after frame {index[-1]}'
+            while True:
+                try: i,a = next(frames)
+                except StopIteration: break
+                except Exception as e:      # decord raises DECORDError or RuntimeError, PyAV its own: all mean damage here
+                    if not salvage or not index: raise ValueError(
+                        f"{path} is damaged: the decoder stopped after {len(index)} frames. Copy it again, or build with on_error='skip' to keep what is there.") from e
+                    damage = f'unreadable after frame {index[-1]}'; break
+                f.write(np.ascontiguousarray(a)); index.append(i)
+                if len(index)%100==0: report(len(index))
         return _seal_shard(path, tmp, dst, index, fps, damage, salvage)
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_data.ipynb #17181b3c
+def _incomplete(path, info, read): # what is missing of a video of which `read` frames were found; '' where nothing is
+    if info['exact']: return f"the header announces {info['n']} frames and the last one found is number {read-1}" if read<.9*info['n']-2 else ''
+    import av
+    with av.open(str(path)) as c:           # nobody counted: what the file holds, and how long it lasts
+        s = c.streams.video[0]
+        secs, ends = _seconds(c, s), []
+        try: ends += [float((p.pts+(p.duration or 0))*p.time_base) for p in c.demux(s) if p.pts is not None]
+        except av.FFmpegError: pass
+    if secs and max(ends, default=0)<.9*secs-.1: return f"the header announces {secs:.1f} s and it ends after {max(ends, default=0):.1f} s"
+    return f"it holds {len(ends)} frames and the last one that can be read is number {read-1}" if read<.9*len(ends)-2 else ''
+
 def _seal_shard(path, tmp, dst, index, fps, damage, salvage):
     if not index: raise ValueError(f"{path} holds no frame that can be decoded. Does it play? Leave it out if not.")
     info = probe_video(path)
-    if damage is None and index[-1]+1 < .9*info['n']-2: damage = f"the header announces {info['n']} frames and the last one found is number {index[-1]}"
-    if damage and not salvage: raise ValueError(f"{path} is damaged: {damage}. Copy it again, or build with on_error='skip' to keep what is there.")
     native = info['fps']
+    thinned = max(1, native/fps) if fps and native else 1                   # the frames after the last one that was kept were read, too
+    damage = damage or (_incomplete(path, info, index[-1]+thinned) if Path(path).is_file() else None) or None
+    if damage and not salvage: raise ValueError(f"{path} is damaged: {damage}. Copy it again, or build with on_error='skip' to keep what is there.")
     meta = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage,
                 fps=min(fps, native) if fps and native else native)
     os.replace(tmp, f'{dst}.u8')
@@ -270,7 +304,12 @@ def __getitem__(self:FrameStore, i):
         if not -len(self)<=i<len(self): raise IndexError(f"frame {i} of a store of {len(self)} frames")
         s = np.searchsorted(self._offs, i%len(self), 'right')-1
         return self._maps[s][i%len(self)-self._offs[s]]
-    i = np.arange(len(self))[i] if isinstance(i, slice) else np.asarray(i)
+    i = np.asarray(i) if not isinstance(i, slice) and len(i) else np.empty(0, np.int64) if not isinstance(i, slice) else np.arange(len(self))[i]
+    if i.dtype==bool:
+        if len(i)!=len(self): raise IndexError(f"a mask of {len(i)} frames for a store of {len(self)}")
+        i = np.flatnonzero(i)
+    if len(i) and not -len(self)<=i.min()<=i.max()<len(self): raise IndexError(f"frame {i[(i<-len(self))|(i>=len(self))][0]} of a store of {len(self)} frames")
+    i = np.where(i<0, i+len(self), i)
     s = np.searchsorted(self._offs, i, 'right')-1
     at, out, n = list(zip(s.tolist(), (i-self._offs[s]).tolist())), np.empty((len(i),*self.shape[1:]), np.uint8), self.size**2*3
     for a,b in at: _advise(self._raw[a], 'MADV_WILLNEED', lo := b*n//mmap.PAGESIZE*mmap.PAGESIZE, (b+1)*n-lo)
@@ -317,20 +356,26 @@ def _decode_in_process(job, report):
 # %% ../nbs/00_data.ipynb #4bbaf3d0
 def _decode_all(jobs, total, workers, on_error, progress):
     "Run the `jobs`; the failures as {path: message}"
-    bar, done, bad = tqdm(total=total, unit='frame', disable=not progress or not jobs, desc='decoding'), {}, {}
+    bar, done, bad, stop = tqdm(total=total, unit='frame', disable=not progress or not jobs, desc='decoding'), {}, {}, threading.Event()
     def one(job):
-        def report(n): bar.update(n-done.get(job['path'],0)); done[job['path']] = n
+        def report(n):
+            if stop.is_set(): raise InterruptedError('another file failed, or somebody stopped it')      # not a ValueError: nothing is salvaged then
+            bar.update(n-done.get(job['path'],0)); done[job['path']] = n
         try: meta = _decode_in_process(job, report) if workers else write_shard(**job, report=report)
         except ValueError:
             if on_error=='raise': raise
             try: meta = write_shard(**job, salvage=True)
             except ValueError as e2: bad[job['path']] = str(e2); return
         report(meta['n'])
-    with bar, ThreadPoolExecutor(max(1,workers)) as ex:
-        futures = [ex.submit(one, j) for j in jobs]
-        try:
-            for f in as_completed(futures): f.result()
-        except BaseException: ex.shutdown(wait=False, cancel_futures=True); raise
+    with bar:
+        if not workers:
+            for j in jobs: one(j)
+            return bad
+        with ThreadPoolExecutor(workers) as ex:
+            futures = [ex.submit(one, j) for j in jobs]
+            try:
+                for f in as_completed(futures): f.result()
+            except BaseException: stop.set(); ex.shutdown(wait=False, cancel_futures=True); raise
     return bad
 
 # %% ../nbs/00_data.ipynb #011646d5
@@ -351,8 +396,10 @@ def _label_of(label, file):
     if not m: raise ValueError(f"label={label!r} does not match {Path(file).name}. Give a pattern with one group that every file name has.")
     return m.group(1)
 
-def _split_clips(clips, splits, seed): # share of the clips by name, e.g. {'train':.8,'val':.2}; whole clips, seeded
+def _check_splits(splits): # share of the clips by name, e.g. {'train':.8,'val':.2}
     if min(splits.values())<=0 or sum(splits.values())>1+1e-6: raise ValueError(f"splits={splits}: give shares above 0 that add up to 1 at most")
+
+def _split_clips(clips, splits, seed): # whole clips, seeded
     order, edges = np.random.default_rng(seed).permutation(len(clips)), np.cumsum([0,*splits.values()])*len(clips)
     for name,lo,hi in zip(splits, edges[:-1].round().astype(int), edges[1:].round().astype(int)):
         for k in order[lo:hi]: clips[k].split = name
@@ -363,12 +410,21 @@ def _check_disk(path, frames, size): # refuse before writing, not after an hour
     if need > free-2**28: raise OSError(f"{frames} frames at {size} px need {need/2**30:.1f} GiB and {path} has {free/2**30:.1f} GiB free. "
                                         "Use a smaller size=, thin with fps=, or give another path=.")
 
-def _index(sources, names, settings, path, label, splits, seed):
+_SHARD = re.compile(r'[0-9a-f]{16}\.')     # how the name of a shard's files begins
+
+def _is_store(path): # a folder that is empty, or holds what a build makes, finished or not; nobody's own `shards/`
+    return not any(path.iterdir()) or (path/'shards').is_dir() and all(_SHARD.match(f.name) or f.name[0]=='.' for f in (path/'shards').iterdir())
+
+def _have(path, name, size): # whether a shard is whole
+    u8, facts = path/'shards'/f'{name}.u8', path/'shards'/f'{name}.json'
+    return facts.exists() and u8.exists() and u8.stat().st_size==json.loads(facts.read_text())['n']*size**2*3
+
+def _index(sources, names, settings, path, labels, splits, seed):
     clips, shards, lo = [], [], 0
     for f,n in zip(sources, names):
         m = json.loads((path/'shards'/f'{n}.json').read_text())
         k = m.pop('n')
-        clips.append(Clip(lo, lo+k, label=_label_of(label, f), **m)); shards.append((n,k)); lo += k
+        clips.append(Clip(lo, lo+k, label=labels[f], **m)); shards.append((n,k)); lo += k
     if splits: _split_clips(clips, splits, seed)
     return dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
 
@@ -392,20 +448,22 @@ def build(cls:FrameStore,
     if on_error not in ('raise','skip'): raise ValueError(f"on_error={on_error!r}: choose 'raise' or 'skip'")
     if size<8: raise ValueError(f"size={size}: frames need at least 8 pixels a side")
     if fps is not None and fps<=0: raise ValueError(f"fps={fps}: give frames a second above 0, or None to keep all")
+    fit_dims(1, 1, size, fit)
     settings, sources = dict(size=size, fps=fps, fit=fit), find_sources(source)
-    path = Path(path or store_path(source, **settings))
-    if path.exists() and not (path/'shards').exists() and any(path.iterdir()):
-        raise FileExistsError(f"{path} exists and is no frame store. Give another path=.")
-    return cls._build(sources, path, settings, label, splits, seed, on_error, workers, progress)
+    path = Path(path or store_path(source, **settings)).expanduser()
+    if path.exists() and not (path.is_dir() and _is_store(path)): raise FileExistsError(f"{path} exists and is no frame store. Give another path=.")
+    labels = {f: _label_of(label, f) for f in sources}
+    if splits: _check_splits(splits)
+    return cls._build(sources, path, settings, labels, splits, seed, on_error, workers, progress)
 
 # %% ../nbs/00_data.ipynb #5e82378d
 @patch(cls_method=True)
-def _build(cls:FrameStore, sources, path, settings, label, splits, seed, on_error, workers, progress):
+def _build(cls:FrameStore, sources, path, settings, labels, splits, seed, on_error, workers, progress):
     names = [shard_name(f, **settings) for f in sources]
     fresh = not path.exists()
     todo, bad = {}, {}
     for f,n in zip(sources, names):
-        if (path/'shards'/f'{n}.json').exists(): continue
+        if _have(path, n, settings['size']): continue
         try: todo[f] = (n, probe_video(f))
         except ValueError as e:
             if on_error=='raise': raise
@@ -414,12 +472,12 @@ def _build(cls:FrameStore, sources, path, settings, label, splits, seed, on_erro
     try:
         with FileLock(path/'.lock'):     # a second builder waits here, then finds the work done
             jobs = [dict(path=str(f), dst=str(path/'shards'/n), **settings) for f,(n,_) in todo.items()
-                    if not (path/'shards'/f'{n}.json').exists()]
+                    if not _have(path, n, settings['size'])]
             total = sum(i['n']*min(1, (settings['fps'] or math.inf)/(i['fps'] or math.inf)) for _,i in todo.values())
             _check_disk(path, int(total), settings['size'])
             if workers is None: workers = 0 if len(jobs)<2 else min(len(jobs), os.cpu_count())
             bad.update(_decode_all(jobs, int(total), workers, on_error, progress))
-            store = cls._finish(sources, names, path, settings, label, splits, seed, bad)
+            store = cls._finish(sources, names, path, settings, labels, splits, seed, bad)
             if progress and jobs: print(f'decoded {len(jobs)} of {len(sources)} files. {store}')
             return store
     finally:
@@ -427,15 +485,15 @@ def _build(cls:FrameStore, sources, path, settings, label, splits, seed, on_erro
 
 # %% ../nbs/00_data.ipynb #c684a7ab
 @patch(cls_method=True)
-def _finish(cls:FrameStore, sources, names, path, settings, label, splits, seed, bad):
+def _finish(cls:FrameStore, sources, names, path, settings, labels, splits, seed, bad):
     good = [(f,n) for f,n in zip(sources, names) if str(f) not in bad]
     for m in bad.values(): print(f'left out: {m}')
     if not good: raise ValueError(f"none of the {len(sources)} sources could be decoded; see above")
-    index = _index(*zip(*good), settings, path, label, splits, seed)
+    index = _index(*zip(*good), settings, path, labels, splits, seed)
     if not (path/'index.json').exists() or json.loads((path/'index.json').read_text())!=json.loads(json.dumps(index)):
         write_atomic(path/'index.json', json.dumps(index))
     for f in (path/'shards').iterdir():      # shards of files that changed or went away, and what a killed build left
-        if f.name.split('.')[0] not in names or f.suffix=='.tmp': f.unlink()
+        if _SHARD.match(f.name) and (f.name.split('.')[0] not in names or f.suffix=='.tmp'): f.unlink()
     for c in index['clips']:
         if c['damaged']: print(f"damaged: {c['file']}: {c['damaged']}, kept {c['hi']-c['lo']} frames")
     return cls.open(path)

@@ -205,6 +205,7 @@ def neighbours(self:TempoLearner,
     finally: net.load_state_dict(now)
     return out
 
+# %% ../nbs/03_pretrain.ipynb #534a5044
 @patch
 def show_results(self:TempoLearner,
     n:int=4, # Frames to look for

@@ -167,6 +167,7 @@ def logreg_preds(
     w,b = fit_logreg(x, y, n_classes, C=C)
     return torch.stack([(_unit(test,m).double()@wi+bi).argmax(-1) for m,wi,bi in zip(mean,w,b)]).numpy(), C
 
+# %% ../nbs/02b_probes.ipynb #ac03b431
 def probe_accs(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices

@@ -275,6 +275,7 @@ def as_robustness(
     own = ('name','disturbance','strengths','accs','relevance','kind')
     return Robustness(row['name'], row['disturbance'], row['strengths'], row['accs'], row.get('relevance'), {k:v for k,v in row.items() if k not in own})
 
+# %% ../nbs/06b_robustness.ipynb #7a1b35c4
 def plot_robustness(
     curves, # `Robustness` of several models and kinds
     what:str='accs', # 'accs' or 'relevance'
