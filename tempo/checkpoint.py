@@ -12,7 +12,7 @@ import numpy as np, torch, torch.distributed as dist
 from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.learner import SkipToEpoch
-from fastai.torch_core import num_distrib, rank_distrib
+from fastai.torch_core import num_distrib, rank_distrib, to_device
 
 # %% ../nbs/02d_checkpoint.ipynb #0ebb23c3
 def rng_state()->dict: # Of tensors and numbers
@@ -71,7 +71,7 @@ class Checkpoint(Callback):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
         self.path, self.every, self.config, self.resume, self.state = Path(path), every, config or {}, resume, None
 
-    def _parts(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(cb, 'state_dict') and cb is not self}
+    def _parts(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict') and cb is not self}     # of its own: a fastai callback answers for its Learner's, too
     def _net(self): return getattr(self.model, 'module', self.model)
     def _config(self): return self.config | dict(epochs_of_fit=self.n_epoch, batches_an_epoch=len(self.dls.train), processes=max(num_distrib(),1))
 
@@ -85,8 +85,9 @@ def before_fit(self:Checkpoint):
     if not self.state: return
     if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}")
     self._net().load_state_dict(self.state['model'])
-    self.opt.load_state_dict(self.state['opt'])
-    for n,cb in self._parts().items(): cb.load_state_dict(self.state['callbacks'][n])
+    self.opt.load_state_dict(to_device(self.state['opt'], self.dls.device))
+    for n,cb in self._parts().items():
+        if n in self.state['callbacks']: cb.load_state_dict(self.state['callbacks'][n])
     self.learn.add_cb(SkipToEpoch(self.state['epoch']))
 
 @patch

@@ -21,7 +21,7 @@ from .backbones import export_onnx, get_backbone, write_card
 from .pretrain import keep_memory, train_tempo
 from .linear_eval import linear_eval, suggest_labels
 from .semisup import semisup_eval
-from .report import compare, load_rows, results_table
+from .report import compare, evaluate_each, load_rows, results_table
 from .coco import show_results
 from .detectron import detectron2_available
 from .segmentation import ap_difference, plot_ap, show_ap, train_segmentation
@@ -75,7 +75,7 @@ def run_eval(
     "What the evaluating commands do: measure, print, log, add rows"
     if not path or not data: raise ValueError('give --path (a backbone, imagenet or random) and --data (a folder with train/ and val/ or test/)')
     ns = stills_list(samples_pc) if samples_pc else 'usual'
-    found = [evaluate(b, data, ns, name=n, **kw) for b,n in ((path, name or Path(path).stem), *([(against, Path(against).stem)] if against else []))]
+    found = evaluate_each([(name or Path(path).stem, path), *([(Path(against).stem, against)] if against else [])], data, evaluate, ns, **kw)
     print(results_table(found).to_string())
     for r,b in zip(found, (path, against)): r.log(logs); r.save(results, backbone=Path(b).name)
     if against: print(compare(found, baseline=Path(against).stem))

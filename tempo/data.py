@@ -528,7 +528,7 @@ def load_stills(
     classes:list=None, # Class names, in order; None: the folders' names, sorted
 )->Stills:
     "All pictures below `folder`, by class"
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     found = sorted(d.name for d in folder.iterdir() if d.is_dir() and d.name[0]!='.') if folder.is_dir() else []
     if not found: raise ValueError(f"{folder} holds no class folders. Stills go to {folder}/<class>/*.png.")
     classes = list(classes or found)
@@ -556,7 +556,7 @@ def labelled(
     fit:str='crop', # 'crop' or 'pad'
 )->tuple: # (training `Stills`, test `Stills`), with the same classes
     "The stills to learn from and the stills to measure on"
-    data = Path(data)
+    data = Path(data).expanduser()
     if not data.is_dir(): raise FileNotFoundError(f"{data} is no folder. Stills go to {data}/train/<class>/ and {data}/val/<class>/.")
     one = lambda *names: next((d for n in names for d in sorted(data.glob(n)) if d.is_dir()), None)
     train, test_dir = one('train','train-*'), one(test) if test else one('val','test','test-*')
@@ -594,7 +594,10 @@ def stills_counts(
 )->list: # Numbers of stills a class, None for all
     "Which numbers of labelled stills a class are meant"
     if isinstance(samples_pc, str) and samples_pc!='usual': raise ValueError(f"samples_pc={samples_pc!r}: give numbers of stills a class, None for all, or 'usual'")
-    if not isinstance(samples_pc, str): return list(samples_pc) if isinstance(samples_pc, (list,tuple,L)) else [samples_pc]
+    if not isinstance(samples_pc, str):
+        ns = [n if n is None else int(n) for n in (list(samples_pc) if isinstance(samples_pc, (list,tuple,range,np.ndarray,L)) else [samples_pc])]
+        if not ns: raise ValueError("samples_pc is empty: give numbers of stills a class, None for all, or 'usual'")
+        return ns
     counts = np.unique(labels, return_counts=True)[1]
     ns = [n for n in USUAL_STILLS if n<=counts.min()]
     return ns + ([None] if counts.max()>ns[-1] else [])

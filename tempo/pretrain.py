@@ -7,7 +7,7 @@ __all__ = ['EARLY', 'OPTIMIZERS', 'TempoModel', 'split_early', 'TempoCallback', 
            'tempo_learner', 'seeded', 'average_with', 'fit_schedule', 'keep_memory', 'train_tempo']
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
-import ctypes, hashlib, inspect, json, platform, random
+import ctypes, difflib, hashlib, inspect, json, platform, random
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,9 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.optimizer import Adam, Optimizer, SGD, average_grad, momentum_step, params
 from fastai.torch_core import num_distrib, rank_distrib
-from .data import FrameStore
+from .data import FrameStore, labelled
 from .cuts import split_cuts
-from .sampling import TemporalPdf, pair_dls
+from .sampling import TemporalPdf, check_bs, pair_dls
 from .augment import augment, check_aug
 from .barlow_loss import Projector, create_loss
 from .backbones import Backbone, create_backbone, extract_features, save_backbone
@@ -144,10 +144,27 @@ class Ema(Callback):
         "The average takes the backbone's place"
         self._net().load_state_dict(self.avg.module.state_dict())
 
-# %% ../nbs/03_pretrain.ipynb #4e6480c5
+# %% ../nbs/03_pretrain.ipynb #e6eeea6c
 class TempoLearner(Learner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` the weights it began with"
 
+def _start(arch, weights): # 'random' is None; (weights, the backbone that they mean)
+    if isinstance(weights, str) and weights=='random': weights = None
+    return weights, weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
+
+def _check_learner(backbone, *, loss='barlow', lmb=5e-3, aug='strong', freeze=None, opt='adam', ema=0., stills=None, **kwargs): # what can be refused before there are data
+    if isinstance(opt, str) and opt not in OPTIMIZERS: raise ValueError(f"opt={opt!r} is unknown: choose one of {', '.join(OPTIMIZERS)}, or give a fastai optimizer")
+    check_aug(aug)
+    create_loss(loss, **(dict(lmb=lmb) if loss=='barlow' else {}))
+    if isinstance(freeze, str): split_early(TempoModel(backbone, nn.Identity()), freeze)
+    if ema: Ema(ema)
+    if stills and not Path(stills).is_dir(): labelled(stills)
+    known = {*inspect.signature(Learner.__init__).parameters, *inspect.signature(tempo_learner).parameters}-{'self','kwargs'}
+    for k in kwargs.keys()-known:
+        near = difflib.get_close_matches(k, known, 1)
+        raise TypeError(f"{k}= is a setting of neither train_tempo nor tempo_learner nor fastai's Learner" + (f". Did you mean {near[0]}=?" if near else ''))
+
+# %% ../nbs/03_pretrain.ipynb #4e6480c5
 def tempo_learner(
     dls, # From `pair_dls`
     arch:str='resnet34', # A name in torchvision or timm
@@ -168,9 +185,8 @@ def tempo_learner(
     **kwargs # Passed to `Learner`
 )->TempoLearner:
     "A `Learner` that trains a backbone on pairs; `fit_one_cycle`, `lr_find` and callbacks work as usual"
-    if isinstance(opt, str) and opt not in OPTIMIZERS: raise ValueError(f"opt={opt!r} is unknown: choose one of {', '.join(OPTIMIZERS)}, or give a fastai optimizer")
-    check_aug(aug)
-    backbone = weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
+    weights, backbone = _start(arch, weights)
+    _check_learner(backbone, loss=loss, lmb=lmb, aug=aug, freeze=freeze, opt=opt, ema=ema, stills=stills)
     model = TempoModel(backbone, Projector(backbone.n_features, (proj,)*3)).to(memory_format=torch.channels_last)
     size = getattr(getattr(dls.train, 'store', None), 'size', None)
     learn = TempoLearner(dls, model, loss_func=create_loss(loss, **(dict(lmb=lmb) if loss=='barlow' else {})), opt_func=OPTIMIZERS[opt] if isinstance(opt, str) else opt,
@@ -251,6 +267,10 @@ def average_with(
         if v.is_floating_point(): v.copy_(start[k].to(v.device).lerp(v, share))
 
 # %% ../nbs/03_pretrain.ipynb #83775bc8
+def _check_schedule(schedule, warmup):
+    if schedule not in ('one_cycle','cosine'): raise ValueError(f"schedule={schedule!r} is unknown: choose one_cycle or cosine")
+    if not 0<=warmup<1: raise ValueError(f"warmup={warmup}: give a share of the training, from 0 to less than 1")
+
 def fit_schedule(
     learn:Learner, # What to train
     epochs:int, # Passes over the loader
@@ -262,8 +282,7 @@ def fit_schedule(
     cbs=None, # Callbacks for this fit
 ):
     "Train with a schedule by name"
-    if schedule not in ('one_cycle','cosine'): raise ValueError(f"schedule={schedule!r} is unknown: choose one_cycle or cosine")
-    if not 0<=warmup<1: raise ValueError(f"warmup={warmup}: give a share of the training, from 0 to less than 1")
+    _check_schedule(schedule, warmup)
     if schedule=='one_cycle': return learn.fit_one_cycle(epochs, lr, pct_start=max(warmup, 1e-6), wd=wd, cbs=cbs)
     if learn.opt is None: learn.create_opt()
     learn.opt.set_hyper('lr', lr)
@@ -281,7 +300,7 @@ def keep_memory():
 
 # %% ../nbs/03_pretrain.ipynb #ca0ad771
 def _check_out(out): # fail before training, not after it
-    out = Path(out)
+    out = Path(out).expanduser()
     if out.suffix not in ('.safetensors','.pth'): raise ValueError(f"out={str(out)!r}: end the name in .safetensors or .pth")
     if out.is_dir() or not (out.parent.exists() or out.parent.parent.exists()): raise ValueError(f"out={str(out)!r} cannot be written: make its folder first")
     return out
@@ -323,6 +342,7 @@ def train_tempo(
     **kwargs # Passed to `tempo_learner`: proj, aug, freeze, opt, ema, stills, logs, every, cbs …
 )->TempoLearner: # `learn.model.backbone` is the result
     "Pre-train a backbone on video by temporal coherence"
+    weights = None if isinstance(weights, str) and weights=='random' else weights
     if average is None: average = .85 if weights is not None else 1.
     kwargs.setdefault('freeze', weights is not None)
     defaults = {k:p.default for k,p in inspect.signature(tempo_learner).parameters.items() if p.default is not p.empty}
@@ -330,11 +350,13 @@ def train_tempo(
     config = {k:_plain(v) for k,v in config.items()}
     if out is not None: out = _check_out(out)
     if isinstance(lr, (tuple,list)): lr = slice(*lr)
-    TemporalPdf(pdf, proximity)
+    TemporalPdf(pdf, proximity); _check_schedule(schedule, warmup); check_bs(bs, max(num_distrib(),1))
+    if (n := epochs if steps is None else steps)<1: raise ValueError(f"{'epochs' if steps is None else 'steps'}={n}: give at least 1")
     if not (weights is None)*1 <= average <= 1: raise ValueError(f'average={average}: give a share from 0 to 1, and 1 where the start is random')
     parallel = data_parallel() if num_distrib()>1 else None
     with seeded(seed):
-        backbone = weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
+        _, backbone = _start(arch, weights)
+        _check_learner(backbone, loss=loss, lmb=lmb, **kwargs)
         store = source if isinstance(source, FrameStore) else FrameStore.build(source, path, size)
         if cuts and store is not source: store = split_cuts(store)
         dls = pair_dls(store, bs, pdf=pdf, proximity=proximity, seed=seed, n=steps*bs if steps else None)
@@ -342,7 +364,7 @@ def train_tempo(
         if dls.device.type=='cpu': keep_memory()
         if parallel: learn.add_cb(parallel)
         if rank_distrib(): torch.manual_seed(seed+rank_distrib()); learn.remove_cb(ProgressCallback)      # each process augments in its own way
-        config |= dict(store=_fingerprint(store))
+        config |= dict(store=_fingerprint(store), arch=backbone.arch, size=store.size)       # those of what was given, where it brought its own
         save = out and save_every and Checkpoint(out.with_suffix('.ckpt'), every=save_every, config=config, resume=resume)
         fit_schedule(learn, 1 if steps else epochs, lr, schedule=schedule, warmup=warmup, wd=wd, cbs=[save] if save else None)
     if average!=1: average_with(backbone, learn.start, average)

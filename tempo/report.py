@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EvalResult', 't_halfwidth', 'n_text', 'pm', 'from_preds', 'results_table', 'thesis_results', 'plot_efficiency',
-           'two_way_interval', 'paired', 'stills_needed', 'labels_saved', 'Comparison', 'compare', 'show_differences',
-           'code_version', 'machine', 'add_row', 'load_rows', 'rows_of', 'latest_run', 'as_result']
+           'two_way_interval', 'paired', 'stills_needed', 'labels_saved', 'Comparison', 'evaluate_each', 'compare',
+           'show_differences', 'code_version', 'machine', 'add_row', 'load_rows', 'rows_of', 'latest_run', 'as_result']
 
 # %% ../nbs/03a_report.ipynb #4bc9ead9
 import functools, importlib.util, json, os, platform, subprocess, time
@@ -239,7 +239,7 @@ def labels_saved(
     seed:int=0, # Of the samples
 )->pd.DataFrame: # A line an n: `needs` (stills a class of the baseline) with `low` and `high`, and `text`
     "At which number of stills the baseline is as good"
-    some = [k for k,n in enumerate(base.samples_pc) if n]
+    some = sorted((k for k,n in enumerate(base.samples_pc) if n), key=lambda k: base.samples_pc[k])
     ns, a, b = [base.samples_pc[k] for k in some], ours.accs[some], base.accs[some]
     of = lambda i: [stills_needed(ns, b[:,i].mean(1), x) for x in a[:,i].mean(1)]
     g, R = np.random.default_rng(seed), b.shape[1]
@@ -273,6 +273,22 @@ class Comparison:
         "Where the baseline would be as good, as `labels_saved` gives it"
         return pd.concat([labels_saved(self[self.baseline], r) for r in self.others], ignore_index=True)
 
+# %% ../nbs/03a_report.ipynb #a567d659
+def evaluate_each(
+    named, # Pairs of a name (or None) and a backbone or `EvalResult`
+    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`
+    evaluate, # `linear_eval`, `semisup_eval`, or a function with their arguments
+    samples_pc, # Labelled stills a class
+    **kw # Passed to `evaluate`
+)->list: # `EvalResult`s, in the order of `named`
+    "Evaluate several backbones; 'imagenet' and 'random' are of the architecture and at the size of the others, so that the weights alone differ"
+    by_name, own, out = (lambda b: isinstance(b, str) and b in ('imagenet','random')), {}, {}
+    for k,(name,b) in sorted(enumerate(named), key=lambda o: by_name(o[1][1])):
+        more = {p: kw.get(p) or v for p,v in own.items()} if by_name(b) else {}
+        out[k] = b if isinstance(b, EvalResult) else evaluate(b, data, samples_pc, name=name, **kw|more)
+        own = own or {p: out[k].info[p] for p in ('arch','size') if p in out[k].info}
+    return [out[k] for k in range(len(out))]
+
 # %% ../nbs/03a_report.ipynb #e64d679b
 def compare(
     backbones, # Names, paths, `Backbone`s or `EvalResult`s; a dict gives them names
@@ -284,10 +300,10 @@ def compare(
     **kw # Passed to `evaluate`: runs, seed, size, arch, protocol …
 )->Comparison:
     "Evaluate several backbones on the same draws of the labelled stills"
-    named = backbones.items() if isinstance(backbones, dict) else [(None,b) for b in backbones]
+    named = list(backbones.items()) if isinstance(backbones, dict) else [(None,b) for b in backbones]
     if any(not isinstance(b, EvalResult) for _,b in named) and (data is None or evaluate is None):
         raise ValueError("compare: backbones need data and an evaluation, such as compare(['imagenet','tempo.safetensors'], 'stills', linear_eval)")
-    results = [b if isinstance(b, EvalResult) else evaluate(b, data, samples_pc, name=n, **kw) for n,b in named]
+    results = evaluate_each(named, data, evaluate, samples_pc, **kw)
     names = [r.name for r in results]
     if len(set(names))<max(2,len(names)): raise ValueError(f"compare: names are {names}; give at least two backbones with different names, such as dict(before=…, after=…)")
     baseline = baseline or ('imagenet' if 'imagenet' in names else names[0])
