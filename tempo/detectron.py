@@ -131,7 +131,7 @@ def register_backbone():
         return FPN(Maps(cfg.MODEL.TEMPO.ARCH), cfg.MODEL.FPN.IN_FEATURES, cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.FPN.NORM, LastLevelMaxPool(), cfg.MODEL.FPN.FUSE_TYPE)
 
 # %% ../nbs/05b_detectron.ipynb #4ca457e1
-SMALL = dict(fpn=64, fc=256, mask_convs=2, anchors=(8,16,32,64,128), pre=300, post=100, rpn_batch=64, roi_batch=32, detections=10)   # channels, numbers, pixels
+SMALL = dict(fpn=64, fc=256, mask_convs=2, anchors=(8,16,32,64,128), pre=300, post=100, rpn_batch=64, roi_batch=32, detections=100)   # channels, numbers, pixels
 
 def detectron2_config(
     backbone:Backbone, # Which architecture, and its normalisation
@@ -152,8 +152,9 @@ def detectron2_config(
     cfg.INPUT.FORMAT, cfg.INPUT.MASK_FORMAT = 'RGB', 'bitmask'
     m.PIXEL_MEAN, m.PIXEL_STD = ((255*v).flatten().tolist() for v in (backbone.mean, backbone.std))
     if small: _make_small(m)
+    cfg.TEST.DETECTIONS_PER_IMAGE = SMALL['detections']
     size = size or (128 if small else None)
-    if size: cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST = (size,), size, 2*size, 2*size
+    if size: cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST = (size,), size, *[2*size if small else 1333]*2
     return cfg
 
 def _make_small(m): # `m`: cfg.MODEL

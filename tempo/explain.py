@@ -17,7 +17,7 @@ from .data import Stills, labelled, subset
 from .backbones import extract_features, get_backbone
 from .lrp import check_layers, classifier, edge_maps, feature_relevance, lrp_heatmaps, plain, relative_relevance, relevance_share, scores, wide_masks
 from .robustness import check_kinds, find_masks, plot_robustness, robustness, show_disturbed
-from .report import add_row, t_halfwidth
+from .report import add_row, check_writable, t_halfwidth
 from .linear_eval import eval_setup
 
 # %% ../nbs/07_explain.ipynb #2115708f
@@ -198,12 +198,13 @@ def explain_folder(
     nets = {n: get_backbone(b, kw.get('arch')) for n,b in models.items()}
     if len(archs := {b.arch for b in nets.values()})!=1: raise ValueError(f"models are of {len(archs)} architectures ({', '.join(sorted(archs))}), whose maps cannot be compared: give backbones of one")
     kw['size'] = kw.get('size') or next(iter(nets.values())).size
-    if results: Path(results).parent.mkdir(parents=True, exist_ok=True); open(results, 'a').close()      # now, and not after all the work
-    found = [relevance_eval(b, data, name=n, ignore_bias=ignore_bias, **kw) for n,b in nets.items()]
-    curves = robustness(nets, data, kinds, runs=runs, **kw) if runs else []
+    if results: check_writable(results)
+    if results and out in Path(results).resolve().parents: raise ValueError(f"results={str(results)!r} lies in {out}, which is replaced as a whole. Give another file.")
     part = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}')
-    part.mkdir(parents=True)
+    part.mkdir(parents=True)                                          # now, and not after all the work
     try:
+        found = [relevance_eval(b, data, name=n, ignore_bias=ignore_bias, **kw) for n,b in nets.items()]
+        curves = robustness(nets, data, kinds, runs=runs, **kw) if runs else []
         _write(part, found, curves, data, kw)
         if out.exists(): shutil.rmtree(out)
         os.replace(part, out)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EvalResult', 't_halfwidth', 'n_text', 'pm', 'from_preds', 'results_table', 'thesis_results', 'plot_efficiency',
            'two_way_interval', 'paired', 'stills_needed', 'labels_saved', 'Comparison', 'evaluate_each', 'compare',
-           'show_differences', 'code_version', 'machine', 'add_row', 'load_rows', 'rows_of', 'latest_run', 'as_result']
+           'show_differences', 'code_version', 'machine', 'check_writable', 'add_row', 'load_rows', 'rows_of',
+           'latest_run', 'as_result']
 
 # %% ../nbs/03a_report.ipynb #4bc9ead9
 import functools, importlib.util, json, os, platform, subprocess, time
@@ -170,7 +171,7 @@ def plot_efficiency(
     "Accuracy over labelled stills a class, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
     if ax is None: _,ax = plt.subplots(figsize=(4.5,3))
-    for r,c in zip(results, sns.color_palette('colorblind')):
+    for r,c in zip(results, sns.color_palette('colorblind' if len(results)<=10 else 'husl', len(results))):
         some = [k for k,n in enumerate(r.samples_pc) if n]
         _band(ax, [r.samples_pc[k] for k in some], r.accs[some], c, r.name, marker='o', ms=4)
     if thesis and (table := thesis_results()) is not None: _thesis_lines(ax, table, thesis)
@@ -228,7 +229,8 @@ def stills_needed(
     accs = np.maximum.accumulate(accs)
     if acc<accs[0]: return 0.
     if acc>accs[-1]: return np.inf
-    return float(np.exp(np.interp(acc, accs, np.log(ns))))
+    k = np.searchsorted(accs, acc)                       # the first that is as good
+    return float(ns[k] if accs[k]==acc else np.exp(np.interp(acc, accs[k-1:k+1], np.log(ns[k-1:k+1]))))
 
 # %% ../nbs/03a_report.ipynb #6fb35961
 def labels_saved(
@@ -303,6 +305,8 @@ def compare(
     named = list(backbones.items()) if isinstance(backbones, dict) else [(None,b) for b in backbones]
     if any(not isinstance(b, EvalResult) for _,b in named) and (data is None or evaluate is None):
         raise ValueError("compare: backbones need data and an evaluation, such as compare(['imagenet','tempo.safetensors'], 'stills', linear_eval)")
+    known = [n or (b.name if isinstance(b, EvalResult) else Path(b).stem if isinstance(b, (str,Path)) else None) for n,b in named]
+    if baseline and None not in known and baseline not in known: raise ValueError(f"baseline={baseline!r} is none of {', '.join(known)}")      # now, and not after all the work
     results = evaluate_each(named, data, evaluate, samples_pc, **kw)
     names = [r.name for r in results]
     if len(set(names))<max(2,len(names)): raise ValueError(f"compare: names are {names}; give at least two backbones with different names, such as dict(before=…, after=…)")
@@ -341,8 +345,9 @@ def code_version()->str: # Such as '0.0.1+g1a2b3c4', with '.dirty' where files d
     "The version of the code that runs: the package's, and the commit where it runs from a checkout"
     import tempo
     git = lambda *a: subprocess.run(['git','-C',str(Path(tempo.__file__).parent),*a], capture_output=True, text=True)
-    try: commit, dirty = git('rev-parse','--short','HEAD'), git('status','--porcelain','--','.')
+    try: ours, commit, dirty = git('ls-files','--error-unmatch','__init__.py'), git('rev-parse','--short','HEAD'), git('status','--porcelain','--','.')
     except OSError: return tempo.__version__
+    if ours.returncode: return tempo.__version__            # installed into somebody's own repository: its commit is not ours
     return tempo.__version__ + (f"+g{commit.stdout.strip()}{'.dirty' if dirty.stdout.strip() else ''}" if commit.returncode==0 else '')
 
 def machine()->str: # Such as 'Intel(R) Xeon(R) Processor, 2 cores'
@@ -350,6 +355,16 @@ def machine()->str: # Such as 'Intel(R) Xeon(R) Processor, 2 cores'
     try: name = next(l.split(':')[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
     except (OSError, StopIteration): name = platform.processor() or platform.machine()
     return f'{name}, {os.cpu_count()} cores'
+
+# %% ../nbs/03a_report.ipynb #b6fa020a
+def check_writable(
+    path, # A file that rows will be added to
+):
+    "Refuse a results file that cannot be written: now, and not after all the work"
+    path = Path(path); new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    open(path, 'a').close()
+    if new: path.unlink()
 
 # %% ../nbs/03a_report.ipynb #d110bbc6
 def add_row(

@@ -166,11 +166,11 @@ def find_masks(
     needed:bool=True, # Whether it is an error that there are none
 ): # (N,size,size) bool; None where there are none and none are needed
     "The masks of the stills that are measured on: those of `masks/<their folder>`, else of `masks/`"
-    split = Path(stills.files[0]).parents[1].name
-    root = Path(data)/'masks'
-    splits = [d.name for d in Path(data).iterdir() if d.is_dir() and (root/d.name).is_dir()]              # never another split's
+    data = Path(data).expanduser()
+    split, root = Path(stills.files[0]).relative_to(data).parts[0], data/'masks'
+    splits = [d.name for d in data.iterdir() if d.is_dir() and (root/d.name).is_dir()]              # never another split's
     folder = next((d for d in ([root/split] if splits else [root]) if d.is_dir()), None)
-    if folder is None and needed: raise ValueError(f"{data} has no masks/ folder{f' for {split}/' if splits else ''}, and clutter is painted around the object. Draw masks, or ask for noise, fgsm and pgd alone.")
+    if folder is None and needed: raise ValueError(f"{data} has no masks/ folder{f' for {split}/' if splits else ''}, and clutter is painted around the object. Draw masks; noise, fgsm and pgd need none in robustness(), a folder of explanations does.")
     return None if folder is None else load_masks(stills, folder)
 
 # %% ../nbs/06b_robustness.ipynb #4939d526

@@ -32,7 +32,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from .data import write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone
 from .checkpoint import Checkpoint, rng_state, set_rng_state, write_checkpoint
-from .coco import coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
+from .coco import MADE_HERE, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
 from .detectron import SMALL, need_detectron2, train_detectron2
 from .report import add_row, t_halfwidth, thesis_results
 
@@ -48,16 +48,19 @@ def coco_files(
     classes=None, # Names, as `masks_to_coco` takes them; 'hand' makes all classes one
 )->tuple: # COCO files: to learn from, to measure on
     "What a detector learns from and is measured on"
-    data, ann = Path(data), Path(data)/'annotations'
+    data = Path(data).expanduser(); ann = data/'annotations'
     if not data.is_dir(): raise FileNotFoundError(f"{data} is no folder. Give one with train/, val/ and masks/, or with annotations/ and images/ of COCO.")
     ready = {f.stem[10:].lower(): f for f in sorted(ann.glob('instances_*.json'))}
-    mine = ready and all('tempo' in json.loads(f.read_text()).get('info', {}).get('description', '') for f in ready.values())
+    mine = ready and all(read_coco(f)['info'].get('description')==MADE_HERE for f in ready.values())
     if not ready and not (data/'masks').is_dir(): raise ValueError(f"{data} has neither masks/ nor annotations/instances_*.json")
     if not mine or classes is not None:
         root = Path(read_coco(next(iter(ready.values())))['info']['image_root']) if ready else data
-        ann = masks_to_coco(root, ann if ready else data/'masks', Path(out)/'coco', classes)/'annotations'
-        ready = {f.stem[10:]: f for f in sorted(ann.glob('instances_*.json'))}
-    if 'all' in ready: ready |= dict(zip(('train','val'), split_coco(ready['all'])))
+        made = Path(out)/'coco'/'annotations'
+        if made!=ann:
+            for f in made.glob('instances_*.json'): f.unlink()                     # of other data, or of other splits
+        masks_to_coco(root, ann if ready else data/'masks', made.parent, classes)
+        ready = {f.stem[10:]: f for f in sorted(made.glob('instances_*.json'))}
+    if 'all' in ready and 'train' not in ready: ready |= dict(zip(('train','val'), split_coco(ready['all'])))
     val = next((ready[s] for s in ('val','valid','test') if s in ready), None)
     if 'train' not in ready or not val: raise ValueError(f"{data} has the split(s) {', '.join(ready)}: train is needed, and val or test")
     return ready['train'], val
@@ -255,7 +258,7 @@ def _run(train_one, folder, settings, resume): # one seed; its rows
     if f.exists():
         then = json.loads(f.read_text())
         differ = [f'{k} was {then.get(k)!r} and is {v!r}' for k,v in settings.items() if then.get(k)!=v]
-        if not resume: raise FileExistsError(f"{folder} holds a run already. Go on with it by resume=True, or give another out= or name=.")
+        if not resume: raise FileExistsError(f"{folder} holds a run already. Go on with it by resume=True (--resume), or give another out= or name=.")
         if differ: raise ValueError(f"{folder} holds another run: {', '.join(differ)}. Give another out= or name=, or the same settings.")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(f, json.dumps(settings))
