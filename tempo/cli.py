@@ -276,6 +276,6 @@ def tempo_export(
 ):
     "Write a backbone as ONNX, checked against PyTorch, and its model card beside it"
     b, out = get_backbone(path, arch), Path(out or Path(path).with_suffix('.onnx'))
-    same = lambda r: r.get('backbone')==Path(path).name and json.dumps(r.get('meta'), sort_keys=True, default=str)==json.dumps(b.meta, sort_keys=True, default=str)      # of this training, not of one that had its name
+    same = lambda r: (r.get('backbone'),r.get('arch'))==(Path(path).name,b.arch) and json.dumps(r.get('meta'), sort_keys=True, default=str)==json.dumps(b.meta, sort_keys=True, default=str)      # of this training, not of one that had its name
     rows = list(filter(same, load_rows(results))) if Path(results).exists() else []
     print(f'wrote {export_onnx(b, out, size=size)} and {write_card(b, out, rows)}')

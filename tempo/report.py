@@ -364,7 +364,7 @@ def check_writable(
     path = Path(path); new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     open(path, 'a').close()
-    if new: path.unlink()
+    if new: path.unlink(missing_ok=True)
 
 # %% ../nbs/03a_report.ipynb #d110bbc6
 def add_row(
