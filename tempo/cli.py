@@ -254,7 +254,7 @@ def tempo_train(
 ):
     "Pre-train a backbone on video by temporal coherence"
     if eval: labelled(eval, 16); check_writable(results)               # now, and not after all the work
-    learn = train_tempo(video, arch, weights=None if weights=='random' else weights, pdf=pdf, proximity=proximity, epochs=epochs, steps=steps,
+    learn = train_tempo(video, arch, weights=weights, pdf=pdf, proximity=proximity, epochs=epochs, steps=steps,
                         bs=bs, lr=rate(lr), loss=loss, lmb=l, size=size, out=save_model, seed=seed, average=average, cuts=cuts, save_every=save_every,
                         resume=resume, aug=None if aug=='none' else aug, opt=opt, stills=probe, logs=logs)
     if rank_distrib(): return

@@ -304,7 +304,8 @@ def __getitem__(self:FrameStore, i):
         if not -len(self)<=i<len(self): raise IndexError(f"frame {i} of a store of {len(self)} frames")
         s = np.searchsorted(self._offs, i%len(self), 'right')-1
         return self._maps[s][i%len(self)-self._offs[s]]
-    i = np.asarray(i) if not isinstance(i, slice) and len(i) else np.empty(0, np.int64) if not isinstance(i, slice) else np.arange(len(self))[i]
+    if isinstance(i, slice): i = np.arange(len(self))[i]
+    i = np.asarray(i, None if len(i) else np.int64)
     if i.dtype==bool:
         if len(i)!=len(self): raise IndexError(f"a mask of {len(i)} frames for a store of {len(self)}")
         i = np.flatnonzero(i)

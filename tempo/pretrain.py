@@ -148,9 +148,7 @@ class Ema(Callback):
 class TempoLearner(Learner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` the weights it began with"
 
-def _start(arch, weights): # 'random' is None; (weights, the backbone that they mean)
-    if isinstance(weights, str) and weights=='random': weights = None
-    return weights, weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
+def _no_random(weights): return None if isinstance(weights, str) and weights=='random' else weights      # 'random', as evaluations call it, is None
 
 def _check_learner(backbone, *, loss='barlow', lmb=5e-3, aug='strong', freeze=None, opt='adam', ema=0., stills=None, **kwargs): # what can be refused before there are data
     if isinstance(opt, str) and opt not in OPTIMIZERS: raise ValueError(f"opt={opt!r} is unknown: choose one of {', '.join(OPTIMIZERS)}, or give a fastai optimizer")
@@ -169,7 +167,7 @@ def tempo_learner(
     dls, # From `pair_dls`
     arch:str='resnet34', # A name in torchvision or timm
     *,
-    weights='imagenet', # 'imagenet', None for a random start, the path of a saved backbone, or a `Backbone`
+    weights='imagenet', # 'imagenet', None or 'random' for a random start, the path of a saved backbone, or a `Backbone`
     loss='barlow', # 'barlow', 'vicreg', or a module
     lmb:float=5e-3, # λ of Barlow Twins
     proj:int=1024, # Width of the projector's three layers
@@ -185,7 +183,8 @@ def tempo_learner(
     **kwargs # Passed to `Learner`
 )->TempoLearner:
     "A `Learner` that trains a backbone on pairs; `fit_one_cycle`, `lr_find` and callbacks work as usual"
-    weights, backbone = _start(arch, weights)
+    weights = _no_random(weights)
+    backbone = weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
     _check_learner(backbone, loss=loss, lmb=lmb, aug=aug, freeze=freeze, opt=opt, ema=ema, stills=stills)
     model = TempoModel(backbone, Projector(backbone.n_features, (proj,)*3)).to(memory_format=torch.channels_last)
     size = getattr(getattr(dls.train, 'store', None), 'size', None)
@@ -319,7 +318,7 @@ def train_tempo(
     source, # A video, a folder of videos or frames, a list, or a `FrameStore`
     arch:str='resnet34', # A name in torchvision or timm
     *,
-    weights='imagenet', # 'imagenet', None for a random start, the path of a saved backbone, or a `Backbone`
+    weights='imagenet', # 'imagenet', None or 'random' for a random start, the path of a saved backbone, or a `Backbone`
     pdf:str='uniform', # Temporal-distance distribution: uniform, normal, laplace, future
     proximity:float=300, # Its τ, σ or scale (frames)
     epochs:int=4, # Passes over all frames
@@ -342,7 +341,7 @@ def train_tempo(
     **kwargs # Passed to `tempo_learner`: proj, aug, freeze, opt, ema, stills, logs, every, cbs …
 )->TempoLearner: # `learn.model.backbone` is the result
     "Pre-train a backbone on video by temporal coherence"
-    weights = None if isinstance(weights, str) and weights=='random' else weights
+    weights = _no_random(weights)
     if average is None: average = .85 if weights is not None else 1.
     kwargs.setdefault('freeze', weights is not None)
     defaults = {k:p.default for k,p in inspect.signature(tempo_learner).parameters.items() if p.default is not p.empty}
@@ -355,7 +354,7 @@ def train_tempo(
     if not (weights is None)*1 <= average <= 1: raise ValueError(f'average={average}: give a share from 0 to 1, and 1 where the start is random')
     parallel = data_parallel() if num_distrib()>1 else None
     with seeded(seed):
-        _, backbone = _start(arch, weights)
+        backbone = weights if isinstance(weights, Backbone) else create_backbone(arch, weights)
         _check_learner(backbone, loss=loss, lmb=lmb, **kwargs)
         store = source if isinstance(source, FrameStore) else FrameStore.build(source, path, size)
         if cuts and store is not source: store = split_cuts(store)

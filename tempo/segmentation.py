@@ -56,9 +56,11 @@ def coco_files(
     if not mine or classes is not None:
         root = Path(read_coco(next(iter(ready.values())))['info']['image_root']) if ready else data
         made = Path(out)/'coco'/'annotations'
-        if made!=ann:
-            for f in made.glob('instances_*.json'): f.unlink()                     # of other data, or of other splits
+        old = {f: f.stat().st_mtime_ns for f in made.glob('instances_*.json')}
+        if strange := [f for f in old if read_coco(f)['info'].get('description')!=MADE_HERE]: raise FileExistsError(f"{strange[0]} was not made here. Give another out=.")
         masks_to_coco(root, ann if ready else data/'masks', made.parent, classes)
+        for f,t in old.items():
+            if f.stat().st_mtime_ns==t: f.unlink()                                  # a split of other data
         ready = {f.stem[10:]: f for f in sorted(made.glob('instances_*.json'))}
     if 'all' in ready and 'train' not in ready: ready |= dict(zip(('train','val'), split_coco(ready['all'])))
     val = next((ready[s] for s in ('val','valid','test') if s in ready), None)
