@@ -126,7 +126,7 @@ def _seconds(c, s): # how long stream `s` of container `c` says that it lasts, w
     return c.duration/1e6 if c.duration and len(c.streams)==1 else None
 
 # %% ../nbs/00_data.ipynb #c000a74c
-_STREAMS = '.ts .mts .m2ts .mpg .mpeg'.split()           # decord mixes up the frames of these
+_STREAMS = '.ts .mts .m2ts'.split()                      # decord mixes up the frames of H.264 in these
 
 def _decord_frames(path, w, h, threads): # w, h: size wanted (pixels), upright; decord turns what is to be turned
     from decord import VideoReader, cpu, logging
