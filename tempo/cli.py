@@ -64,10 +64,10 @@ def name_starts(
     path:str, # Backbone
     name:str, # Its name, or None
     against:str, # Another backbone, or None
-)->list: # (backbone, name) of each
+)->list: # (name, backbone) of each
     "What two backbones are called, or one"
-    named = [(path, name or Path(path).stem), *([(against, Path(against).stem)] if against else [])]
-    if len({n for _,n in named})<len(named): raise ValueError(f'both backbones would be called {named[0][1]!r}: give --name another')
+    named = [(name or Path(path).stem, path), *([(Path(against).stem, against)] if against else [])]
+    if len(dict(named))<len(named): raise ValueError(f'both backbones would be called {named[0][0]!r}: give --name another')
     return named
 
 def run_eval(
@@ -86,7 +86,7 @@ def run_eval(
     if not path or not data: raise ValueError('give --path (a backbone, imagenet or random) and --data (a folder with train/ and val/ or test/)')
     ns, named = stills_list(samples_pc) if samples_pc else 'usual', name_starts(path, name, against)
     check_writable(results); Path(logs).mkdir(parents=True, exist_ok=True)
-    found = evaluate_each([(n,b) for b,n in named], data, evaluate, ns, **kw)
+    found = evaluate_each(named, data, evaluate, ns, **kw)
     print(results_table(found).to_string())
     for r,b in zip(found, (path, against)): r.log(logs); r.save(results, backbone=Path(b).name)
     if against: print(compare(found, baseline=Path(against).stem))
@@ -184,9 +184,9 @@ def tempo_segment(
     print(f"{engine}, configuration {config!r}{'' if engine=='detectron2' or detectron2_available() else ' (detectron2 is not installed: tempo_detectron2)'}")
     arch = arch or get_backbone(path).arch
     starts = name_starts(path, name, None if against=='none' else against)
-    if len(archs := {get_backbone(b, arch).arch for b,_ in starts})>1: raise ValueError(f"--path and --against are of two architectures ({', '.join(sorted(archs))}), whose curves cannot be compared: give backbones of one")
+    if len(archs := {get_backbone(b, arch).arch for _,b in starts})>1: raise ValueError(f"--path and --against are of two architectures ({', '.join(sorted(archs))}), whose curves cannot be compared: give backbones of one")
     check_writable(results)
-    found = [train_segmentation(b, data, engine, iters, config=config, bs=bs, lr=lr, every=every, size=size, seeds=range(seeds), classes=classes, arch=arch, out=out, resume=resume, name=n) for b,n in starts[::-1]]
+    found = [train_segmentation(b, data, engine, iters, config=config, bs=bs, lr=lr, every=every, size=size, seeds=range(seeds), classes=classes, arch=arch, out=out, resume=resume, name=n) for n,b in starts[::-1]]
     for c in found: print(c); c.save(results)
     if len(found)>1: print(show_ap(ap_difference(*found)).to_string(index=False))
     plot_ap(found).savefig(Path(out)/'ap.png', dpi=150)
@@ -217,7 +217,7 @@ def tempo_explain(
     from tempo.explain import explain_folder, relevance_difference        # zennit and Foolbox are in the extra 'explain'
     if not path or not data: raise ValueError('give --path (a backbone, imagenet or random) and --data (a folder with train/, val/ or test/, and masks/)')
     b = get_backbone(path, arch)
-    models = {n: b for b,n in name_starts(path, name, None if against=='none' else against)[::-1]}          # the baseline first
+    models = dict(name_starts(path, name, None if against=='none' else against)[::-1])          # the baseline first
     found = explain_folder(models, data, out, runs=runs, kinds=[k.strip() for k in kinds.split(',')] if kinds else None, ignore_bias=ignore_bias, results=results, samples_pc=samples_pc, protocol=protocol, size=size or b.size, arch=arch or b.arch, seed=seed)
     for r in found: print(r)
     for d in [relevance_difference(found[0], r).iloc[0] for r in found[1:]]: print(f'difference {d.difference:+.3f} (95 % interval over stills {d.low:+.3f} to {d.high:+.3f})')

@@ -119,12 +119,17 @@ def _to_mask(seg, h, w, what): # polygons or run lengths → (h,w) bool
     if not mask.any(): raise ValueError(f"{what} covers no pixel. Label it again or remove it.")
     return mask
 
+# %% ../nbs/05a_coco.ipynb #4443919e
+def _complete(file, **parts): # refuse a COCO file in which something lacks a field: {what: (all of them, its fields …)}
+    for what,(some,*keys) in parts.items():
+        for o in some:
+            for k in keys:
+                if not isinstance(o, dict) or o.get(k) is None: raise ValueError(f"{file}: {what} {o.get('id', '') if isinstance(o, dict) else o} has no {k}. Complete it, or remove it.")
+
 def _from_json(images, file): # [(picture, [annotation …])], {id: class name}
     try: c = json.loads(Path(file).read_text(encoding='utf-8')); rows, anns, cats = c['images'], c['annotations'], c['categories']
     except (OSError, ValueError, KeyError, TypeError) as e: raise ValueError(f"{file} is no COCO file with images, annotations and categories ({type(e).__name__}: {e})") from e
-    for what,some,keys in (('image',rows,('id','file_name','width','height')), ('annotation',anns,('id','image_id','category_id','segmentation')), ('category',cats,('id','name'))):
-        for o in some:
-            if not isinstance(o, dict) or (lacks := [k for k in keys if o.get(k) is None]): raise ValueError(f"{file}: {what} {o.get('id', '') if isinstance(o, dict) else o} has no {lacks[0] if isinstance(o, dict) else 'fields'}. Complete it, or remove it.")
+    _complete(file, image=(rows,'id','file_name','width','height'), annotation=(anns,'id','image_id','category_id','segmentation'), category=(cats,'id','name'))
     files = [Path(r['file_name']) for r in rows]
     of = {f: Path(images)/f for f in files if not f.is_absolute() and (Path(images)/f).is_file()}                 # as the file says, else by name
     lost, key = [f for f in files if f not in of], lambda f: f.parent/_stem(f)

@@ -198,8 +198,8 @@ def explain_folder(
     nets = {n: get_backbone(b, kw.get('arch')) for n,b in models.items()}
     if len(archs := {b.arch for b in nets.values()})!=1: raise ValueError(f"models are of {len(archs)} architectures ({', '.join(sorted(archs))}), whose maps cannot be compared: give backbones of one")
     kw['size'] = kw.get('size') or next(iter(nets.values())).size
-    if results: check_writable(results)
     if results and out in Path(results).resolve().parents: raise ValueError(f"results={str(results)!r} lies in {out}, which is replaced as a whole. Give another file.")
+    if results: check_writable(results)
     part = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}')
     part.mkdir(parents=True)                                          # now, and not after all the work
     try:

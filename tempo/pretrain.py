@@ -150,10 +150,12 @@ class TempoLearner(Learner):
 
 def _no_random(weights): return None if isinstance(weights, str) and weights=='random' else weights      # 'random', as evaluations call it, is None
 
+def _loss(loss, lmb): return create_loss(loss, **(dict(lmb=lmb) if loss=='barlow' else {}))
+
 def _check_learner(backbone, *, loss='barlow', lmb=5e-3, aug='strong', freeze=None, opt='adam', ema=0., stills=None, **kwargs): # what can be refused before there are data
     if isinstance(opt, str) and opt not in OPTIMIZERS: raise ValueError(f"opt={opt!r} is unknown: choose one of {', '.join(OPTIMIZERS)}, or give a fastai optimizer")
     check_aug(aug)
-    create_loss(loss, **(dict(lmb=lmb) if loss=='barlow' else {}))
+    _loss(loss, lmb)
     if isinstance(freeze, str): split_early(TempoModel(backbone, nn.Identity()), freeze)
     if ema: Ema(ema)
     if stills and not Path(stills).is_dir(): labelled(stills)
@@ -188,7 +190,7 @@ def tempo_learner(
     _check_learner(backbone, loss=loss, lmb=lmb, aug=aug, freeze=freeze, opt=opt, ema=ema, stills=stills)
     model = TempoModel(backbone, Projector(backbone.n_features, (proj,)*3)).to(memory_format=torch.channels_last)
     size = getattr(getattr(dls.train, 'store', None), 'size', None)
-    learn = TempoLearner(dls, model, loss_func=create_loss(loss, **(dict(lmb=lmb) if loss=='barlow' else {})), opt_func=OPTIMIZERS[opt] if isinstance(opt, str) else opt,
+    learn = TempoLearner(dls, model, loss_func=_loss(loss, lmb), opt_func=OPTIMIZERS[opt] if isinstance(opt, str) else opt,
                     splitter=partial(split_early, last=freeze if isinstance(freeze, str) else None), train_bn=False, cbs=[TempoCallback(aug), Watch(every, stills=stills, size=size, logs=logs), BnFreeze()]+L(cbs), **kwargs)
     if ema: learn.add_cb(Ema(ema))
     if torch.device(dls.device).type=='cuda' if fp16 is None else fp16:

@@ -350,6 +350,7 @@ def code_version()->str: # Such as '0.0.1+g1a2b3c4', with '.dirty' where files d
     if ours.returncode: return tempo.__version__            # installed into somebody's own repository: its commit is not ours
     return tempo.__version__ + (f"+g{commit.stdout.strip()}{'.dirty' if dirty.stdout.strip() else ''}" if commit.returncode==0 else '')
 
+# %% ../nbs/03a_report.ipynb #06b0d5f3
 def machine()->str: # Such as 'Intel(R) Xeon(R) Processor, 2 cores'
     "The processor's name and the number of its cores"
     try: name = next(l.split(':')[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
