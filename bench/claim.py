@@ -30,7 +30,7 @@ from tempo.report import add_row, load_rows
 from tempo.semisup import semisup_eval
 
 HOME, CLIPS, ONE = 'asl24_video', 'asl24_video/clips', 'asl10/video.mp4'
-DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labelled stills a class
+DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labels per class
 BASE = dict(steps=150, bs=96, size=96)
 THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False, average=1., schedule='cosine', warmup=0.)
 
@@ -66,7 +66,7 @@ class Copies(Callback):
 def accuracies(r): return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
 
 def measure(backbone, size):
-    "Accuracies of linear evaluation: data set → stills a class → ten draws"
+    "Accuracies of linear evaluation: data set → labels per class → ten draws"
     return {d: accuracies(linear_eval(backbone, args.data/d, ns, size=size)) for d,ns in DATA.items()}
 
 def finetune(weights):

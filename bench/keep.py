@@ -21,7 +21,7 @@ RECIPES = {                                             # what differs from trai
     'default': dict(), 'default (seed 1)': dict(seed=1), 'default (seed 2)': dict(seed=2),
     'lr 1e-3': dict(lr=1e-3), 'light augmentation': dict(aug='light'), 'nothing frozen': dict(freeze=False), 'lr 4e-3': dict(lr=4e-3),
     'lr by depth': dict(lr=(1e-3,4e-3)), 'one video': dict(steps=100, video='asl10/video.mp4')}
-DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])   # labelled stills a class
+DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])   # labels per class
 
 class Shadow(Ema):
     "A moving average that is looked at and does not take the backbone's place"

@@ -21,7 +21,7 @@ from tempo.semisup import semisup_eval
 SIZE = 96
 VIDEO = dict(clips=('asl24_video/clips', 500), asl10=('asl10/video.mp4', 100))     # source, steps
 DATA = ('asl24_video','asl24','asl10')
-FINETUNE = dict(asl24_video=([1,5,20], ['clips']), asl24=([1,5], ['clips']), asl10=([1,5], ['clips','asl10']))   # stills a class; which trainings
+FINETUNE = dict(asl24_video=([1,5,20], ['clips']), asl24=([1,5], ['clips']), asl10=([1,5], ['clips','asl10']))   # labels per class; which trainings
 
 def train(args):
     "The trainings, where they are not there yet: name → file"

@@ -341,7 +341,7 @@ def write_card(
                   for e in card['evaluation'] for n,a,s in zip(e['samples_pc'], e['accuracy'], e['sd']))
     text = [f"# {path.name}", f"A `{card['arch']}` without its classifier: {card['n_features']} features a picture, {card['parameters']:,} parameters.",
             '## Input', table(card['input']), '## Where it comes from', table(story) + (table(card['provenance']['config']) if 'config' in card['provenance'] else ''),
-            '## What was measured', '| data | protocol | stills a class | accuracy (%) | runs |\n|---|---|---|---|---|\n'+acc if acc else 'Nothing yet.',
+            '## What was measured', '| data | protocol | labels per class | accuracy (%) | runs |\n|---|---|---|---|---|\n'+acc if acc else 'Nothing yet.',
             '## Use', f"```python\nimport onnxruntime\nsession = onnxruntime.InferenceSession('{path.name}')\nfeatures = session.run(None, dict(image=x))[0]   # x: (N,3,size,size) float32 in [0,1]\n```" if path.suffix=='.onnx' else f"```python\nfrom tempo.backbones import load_backbone, extract_features\nbackbone = load_backbone('{path.name}')\nfeatures = extract_features(backbone, images)   # (N,H,W,3) uint8\n```\n\n"
             f"`tempo_linear_eval --path {path.name} --data FOLDER` measures it on your own stills."]
     path.with_suffix('.md').write_text('\n\n'.join(text)+'\n', encoding='utf-8')

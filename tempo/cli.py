@@ -43,10 +43,10 @@ if Path(sys.argv[0]).stem.startswith('tempo_'): sys.argv[1:] = spell_flags(sys.a
 def stills_list(
     s:str, # Such as '5', '1,5,20' or 'all'
 )->list: # Numbers, with None for all
-    "Numbers of labelled stills a class, as one types them"
+    "Numbers of labels per class, as one types them"
     try: ns = [None if p.strip()=='all' else int(p) for p in s.split(',')]
     except ValueError: ns = [0]
-    if any(n is not None and n<1 for n in ns): raise ValueError(f"samples_pc={s!r}: give numbers of stills a class above 0, such as 5 or 1,5,20, or all")
+    if any(n is not None and n<1 for n in ns): raise ValueError(f"samples_pc={s!r}: give numbers of labels per class above 0, such as 5 or 1,5,20, or all")
     return ns
 
 # %% ../nbs/09_cli.ipynb #3d23685c
@@ -99,7 +99,7 @@ def tempo_linear_eval(
     data:str=None, # Folder with train/<class>/ and val/<class>/ or test/<class>/
     runs:int=10, # Draws of the labelled stills
     name:str=None, # Name in the table and in the results file
-    samples_pc:str=None, # Labelled stills a class: 5, or 1,5,20, or all; default: those of 1,5,10,15,20 that the data has
+    samples_pc:str=None, # Labels per class: 5, or 1,5,20, or all; default: those of 1,5,10,15,20 that the data has
     against:str=None, # Another backbone to compare with, on the same draws: imagenet, random or a file
     protocol:str='lbfgs', # lbfgs, or thesis for gradient descent
     iters:int=3000, # Iterations of the thesis's protocol
@@ -120,7 +120,7 @@ def tempo_semi_sup_eval(
     data:str=None, # Folder with train/<class>/ and val/<class>/ or test/<class>/
     runs:int=10, # Draws of the labelled stills
     name:str=None, # Name in the table and in the results file
-    samples_pc:str=None, # Labelled stills a class: 5, or 1,5,20, or all; default: those of 1,5,10,15,20 that the data has
+    samples_pc:str=None, # Labels per class: 5, or 1,5,20, or all; default: those of 1,5,10,15,20 that the data has
     lr:float=None, # Peak learning rate; default: the protocol's
     against:str=None, # Another backbone to compare with, on the same draws: imagenet, random or a file
     protocol:str='strong', # strong or thesis
@@ -132,7 +132,7 @@ def tempo_semi_sup_eval(
     logs:str='runs', # Folder for TensorBoard and CSV
     results:str='results/semi_sup_eval.jsonl', # Where a row is added
 ):
-    "Accuracy of the whole network, fine-tuned on n stills a class"
+    "Accuracy of the whole network, fine-tuned on n labels per class"
     keep_memory()
     run_eval(semisup_eval, path, data, against, logs, results, samples_pc=samples_pc, name=name, runs=runs, seed=seed, lr=lr, protocol=protocol, iters=iters, bs=bs, size=size, arch=arch)
 
@@ -205,7 +205,7 @@ def tempo_explain(
     out:str='explanation', # Folder to write
     runs:int=3, # Seeds of each disturbance; 0: no curves
     kinds:str=None, # Some of noise, blobs, smoke, backgrounds, fgsm, pgd, with commas; default: all
-    samples_pc:int=None, # Labelled stills a class that the heads are fitted on; default: all
+    samples_pc:int=None, # Labels per class that the heads are fitted on; default: all
     protocol:str='lbfgs', # Heads: lbfgs or thesis
     ignore_bias:bool=False, # Leave biases out of the shares: flatter maps
     size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with

@@ -25,7 +25,7 @@ def demo_eval(
     *,
     arch:str, # Architecture of the random and the ImageNet backbone
     start:str, # 'imagenet' or 'random'
-    ns=(1,5,20), # Labelled stills a class
+    ns=(1,5,20), # Labels per class
     runs:int=10, # Draws of the labelled stills
     size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
 )->list: # `EvalResult`s
@@ -45,7 +45,7 @@ def run_demo(
     weights:str=None, # 'imagenet' or 'random'; None: ImageNet where the `lite` extra is installed
     steps:int=170, # Batches of pre-training
     bs:int=64, # Pairs a batch
-    ns=(1,5,20), # Labelled stills a class
+    ns=(1,5,20), # Labels per class
     runs:int=10, # Draws of the labelled stills
     seed:int=42, # Of the data, the pairs, the projector and the augmentation
     **kwargs # Passed to `train_tempo`

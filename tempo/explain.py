@@ -15,10 +15,11 @@ from fastcore.basics import patch
 from torch import nn
 from .data import Stills, labelled, subset
 from .backbones import extract_features, get_backbone
-from .lrp import check_layers, classifier, edge_maps, feature_relevance, lrp_heatmaps, plain, relative_relevance, relevance_share, scores, wide_masks
-from .robustness import check_kinds, find_masks, plot_robustness, robustness, show_disturbed
+from .lrp import check_layers, classifier, edge_maps, feature_relevance, lrp_heatmaps, escape_math, relative_relevance, relevance_share, scores, wide_masks
+from .masks import find_masks
+from .robustness import check_kinds, plot_robustness, robustness, show_disturbed
 from .report import add_row, check_writable, t_halfwidth
-from .linear_eval import eval_setup
+from .evaldata import eval_setup
 
 # %% ../nbs/07_explain.ipynb #2115708f
 @dataclass
@@ -71,7 +72,7 @@ def relevance_eval(
     data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`
     *,
     protocol:str='lbfgs', # Head: 'lbfgs' or 'thesis'
-    samples_pc:int=None, # Labelled stills a class that the head is fitted on; None: all
+    samples_pc:int=None, # Labels per class that the head is fitted on; None: all
     seed:int=0, # Draw of those stills
     ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
     size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
@@ -146,7 +147,7 @@ def contact_sheet(
         for ax,r in zip(axs[k,1:], models):
             v, ok = np.percentile(np.abs(r.maps[k]), 99.5) or 1, r.preds[k]==r.targets[k]
             ax.imshow(r.maps[k], cmap='seismic', vmin=-v, vmax=v)
-            ax.set_title(f"{plain(r.name)}\n{plain(classes[r.preds[k]])} {'✓' if ok else '✗'}, {r.shares[k]:.2f}", fontsize=8, color='black' if ok else 'firebrick')
+            ax.set_title(f"{escape_math(r.name)}\n{escape_math(classes[r.preds[k]])} {'✓' if ok else '✗'}, {r.shares[k]:.2f}", fontsize=8, color='black' if ok else 'firebrick')
     return fig
 
 # %% ../nbs/07_explain.ipynb #629be931

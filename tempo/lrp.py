@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'KNOWN', 'classifier', 'scores', 'feature_relevance', 'head_constant', 'canonizers', 'check_layers',
-           'lrp_heatmaps', 'plain', 'show_heatmaps', 'wide_masks', 'relevance_share', 'relative_relevance', 'edge_maps',
-           'load_masks']
+           'lrp_heatmaps', 'check_images', 'escape_math', 'show_heatmaps', 'wide_masks', 'relevance_share',
+           'relative_relevance', 'edge_maps']
 
 # %% ../nbs/06a_lrp.ipynb #4895a6db
 import copy
@@ -24,9 +24,9 @@ try:
     from zennit.torchvision import ResNetBasicBlockCanonizer, ResNetBottleneckCanonizer
     from zennit.types import AvgPool, BatchNorm, Linear, MaxPool
 except ImportError as e: raise ImportError("zennit is not installed, which heat maps need: pip install 'tempo-video[explain]'") from e
-from .data import Stills, fit_dims, to_square
+from .stills import Stills
 from .backbones import Backbone, cached_features, extract_features
-from .coco import match_masks, read_ids
+from .masks import load_masks
 from .probes import UnitLinear, probe_head, sgd_head
 
 # %% ../nbs/06a_lrp.ipynb #bdfaf877
@@ -135,7 +135,7 @@ def lrp_heatmaps(
     bs:int=16, # Pictures a batch
 ): # (N,H,W) float32: relevance of each pixel
     "Which pixels the features behind the score come from; the model is left as it was"
-    _check_images(images); _check_model(model)
+    check_images(images); _check_model(model)
     check_layers(model[0].body)
     target, device = _targets(model, images, target), next(model[0].parameters()).device
     net = copy.deepcopy(model).eval().requires_grad_(False)                    # the caller's is not touched, whatever happens
@@ -153,12 +153,12 @@ def _check_model(model): # backbone and head, or an error
     if not (isinstance(model, nn.Sequential) and len(model)==2 and isinstance(model[0], Backbone) and isinstance(model[1], (UnitLinear,nn.Linear))):
         raise ValueError(f"the model is of the kind {type(model).__name__}: give nn.Sequential(Backbone, UnitLinear or nn.Linear), as classifier() makes it")
 
-def _check_images(images): # (N,H,W,3) uint8, or an error
+def check_images(images): # (N,H,W,3) uint8, or an error
     if getattr(images,'ndim',0)!=4 or images.shape[-1]!=3 or str(images.dtype) not in ('uint8','torch.uint8') or not len(images):
         raise ValueError(f"images are {getattr(images,'dtype','')} {tuple(getattr(images,'shape',()))}: (N,H,W,3) of uint8 is wanted, as Stills and stores hold them")
 
 # %% ../nbs/06a_lrp.ipynb #0f70ce48
-def plain(
+def escape_math(
     s, # Any name
 )->str: # For a title: no dollar begins a formula
     "A name as text that Matplotlib leaves alone"
@@ -181,8 +181,8 @@ def show_heatmaps(
         for ax,(name,r) in zip(axs[1:,k], maps.items()):
             v = np.percentile(np.abs(r[k]), 99.5) or 1
             ax.imshow(r[k], cmap='seismic', vmin=-v, vmax=v)
-            if titles: ax.set_title(plain(titles[name][k]), fontsize=7)
-    for ax,name in zip(axs[1:,0], maps): ax.set_ylabel(plain(name), fontsize=8)
+            if titles: ax.set_title(escape_math(titles[name][k]), fontsize=7)
+    for ax,name in zip(axs[1:,0], maps): ax.set_ylabel(escape_math(name), fontsize=8)
     return fig
 
 # %% ../nbs/06a_lrp.ipynb #16957cb2
@@ -230,21 +230,3 @@ def edge_maps(
 ): # (N,H,W) float
     "Length of the gradient of the grey picture: what a map gets that knows edges and nothing else"
     return np.hypot(*np.gradient(np.asarray(images, float).mean(-1), axis=(1,2)))
-
-# %% ../nbs/06a_lrp.ipynb #65e894c5
-def load_masks(
-    stills:Stills, # Labelled stills
-    folder, # Folder of class-id PNGs, such as `masks/val`
-    *,
-    fit:str='crop', # As the stills were loaded: 'crop' or 'pad'
-): # (N,size,size) bool: where the id is not 0
-    "The object's mask of every still"
-    size, out = stills.images.shape[1], []
-    for f,m in zip(stills.files, match_masks(stills.files, folder)):
-        ids = read_ids(m)
-        with Image.open(f) as p: wh = ImageOps.exif_transpose(p).size
-        if ids.shape!=wh[::-1]: raise ValueError(f"{m} is {ids.shape[1]}×{ids.shape[0]}, its picture {f} {wh[0]}×{wh[1]}. Export the mask at the picture's size.")
-        if not (ids>0).any(): raise ValueError(f"{m} is empty: nothing in it is above 0. Draw the object, or leave the picture out.")
-        m = np.asarray(Image.fromarray((ids>0).astype(np.uint8)).resize(fit_dims(*wh, size, fit), Image.NEAREST))
-        out.append(to_square(np.repeat(m[...,None], 3, -1), size)[...,0]>0)
-    return np.stack(out)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DISTURBANCES', 'ATTACKS', 'EPS', 'disturbance', 'noise', 'blobs', 'smoke', 'backgrounds', 'adversarial', 'Robustness',
-           'find_masks', 'check_kinds', 'usual_strengths', 'disturb', 'robustness', 'as_robustness', 'plot_robustness',
+           'check_kinds', 'usual_strengths', 'disturb', 'robustness', 'as_robustness', 'plot_robustness',
            'show_disturbed', 'robustness_difference']
 
 # %% ../nbs/06b_robustness.ipynb #739a5901
@@ -17,7 +17,8 @@ from scipy.special import expit
 from torch import nn
 from .data import Stills, labelled, subset
 from .backbones import get_backbone
-from .lrp import _check_images, classifier, load_masks, lrp_heatmaps, plain, relative_relevance, scores, wide_masks
+from .masks import find_masks
+from .lrp import check_images, classifier, lrp_heatmaps, escape_math, relative_relevance, scores, wide_masks
 from .report import add_row, t_halfwidth
 from .synthetic import ROOMS
 
@@ -120,7 +121,7 @@ def adversarial(
     bs:int=64, # Pictures a batch
 ): # (N,3,H,W) float32 in [0,1]
     "Pictures that the model is meant to get wrong; the model is left as it was"
-    _check_images(images)
+    check_images(images)
     if attack not in ATTACKS: raise ValueError(f"attack={attack!r}: choose one of {', '.join(ATTACKS)}")
     if not eps>=0: raise ValueError(f"eps={eps}: give 255ths of the range, 0 or above")
     if len(labels)!=len(images): raise ValueError(f"{len(labels)} labels for {len(images)} images")
@@ -158,20 +159,6 @@ class Robustness:
         "What a strength is"
         return '255ths of the range' if self.kind in ATTACKS else DISTURBANCES[self.kind].unit
     def __repr__(self): return f"{self.name}, {self.kind}: " + ', '.join(f'{100*a.mean():.1f} at {s:g}' for s,a in zip(self.strengths, self.accs)) + ' %'
-
-# %% ../nbs/06b_robustness.ipynb #33297280
-def find_masks(
-    data, # A folder of labelled stills with `masks/` beside
-    stills:Stills, # Those that masks are wanted of
-    needed:bool=True, # Whether it is an error that there are none
-): # (N,size,size) bool; None where there are none and none are needed
-    "The masks of the stills that are measured on: those of `masks/<their folder>`, else of `masks/`"
-    data = Path(data).expanduser()
-    split, root = Path(stills.files[0]).relative_to(data).parts[0], data/'masks'
-    splits = [d.name for d in data.iterdir() if d.is_dir() and (root/d.name).is_dir()]              # never another split's
-    folder = next((d for d in ([root/split] if splits else [root]) if d.is_dir()), None)
-    if folder is None and needed: raise ValueError(f"{data} has no masks/ folder{f' for {split}/' if splits else ''}, and clutter is painted around the object. Draw masks; noise, fgsm and pgd need none in robustness(), a folder of explanations does.")
-    return None if folder is None else load_masks(stills, folder)
 
 # %% ../nbs/06b_robustness.ipynb #4939d526
 def check_kinds(
@@ -230,7 +217,7 @@ def robustness(
     seed:int=0, # The first of them
     strengths:dict=None, # {kind: strengths} in place of the usual ones
     relevance:bool=True, # Measure the share of relevance on the object too, where there are masks
-    samples_pc:int=None, # Labelled stills a class that heads are fitted on; None: all
+    samples_pc:int=None, # Labels per class that heads are fitted on; None: all
     protocol:str='lbfgs', # Head: 'lbfgs' or 'thesis'
     size:int=None, # Side of the pictures (pixels); None: what the first backbone was saved with
     arch:str=None, # Architecture, for 'imagenet' and 'random'
@@ -292,7 +279,7 @@ def plot_robustness(
         if c.at(what) is None: continue
         ax, a = axs.flat[kinds.index(c.kind)], 100*c.at(what)
         sd = a.std(1, ddof=1) if a.shape[1]>1 else 0
-        ax.plot(c.strengths, a.mean(1), marker='o', ms=3, color=colour[c.name], label=plain(c.name))
+        ax.plot(c.strengths, a.mean(1), marker='o', ms=3, color=colour[c.name], label=escape_math(c.name))
         ax.fill_between(c.strengths, a.mean(1)-sd, a.mean(1)+sd, color=colour[c.name], alpha=.2, lw=0)
         ax.set_title(c.kind, fontsize=9); ax.set_xlabel(c.unit, fontsize=8); ax.grid(alpha=.3)
     for ax in axs[:,0]: ax.set_ylabel(dict(accs='accuracy (%)', relevance='relevance on the object (%)')[what], fontsize=8)
@@ -322,7 +309,7 @@ def show_disturbed(
             v = np.percentile(np.abs(r), 99.5) or 1
             if i==1: axs[0,j].imshow(x[0]); axs[0,j].set_title(f'{kind} {s:g}', fontsize=7)
             axs[i,j].imshow(r, cmap='seismic', vmin=-v, vmax=v)
-            axs[i,j].set_title(plain(classes[k]), fontsize=7, color='black' if k==label else 'firebrick'); axs[i,0].set_ylabel(plain(name), fontsize=7)
+            axs[i,j].set_title(escape_math(classes[k]), fontsize=7, color='black' if k==label else 'firebrick'); axs[i,0].set_ylabel(escape_math(name), fontsize=7)
     return fig
 
 # %% ../nbs/06b_robustness.ipynb #84150aaa
