@@ -1,19 +1,25 @@
-"""The claim on real video, and what a reader would ask of it: the default recipe, what each of its parts is worth, and one video alone.
+"""The claim on real video, and what a reader would ask of it: the default recipe, what each of its parts is worth, and one
+video alone.
 
-    python bench/claim.py [--data ../shared/data] [--only STUDY,STUDY:SETTING] [--seeds 42,1,2] [--jobs 2] [--models DIR] [--out results/claim.jsonl]
+    python bench/claim.py [--data ../shared/data] [--only STUDY,STUDY:SETTING] [--seeds 42,1,2] [--jobs 2] [--models
+        DIR] [--out results/claim.jsonl]
 
-A training is one setting of one study with one seed; a row of `--out` holds its settings, and its accuracy on three data sets, of a linear classifier on frozen features
-(`fine-tuned`: of the whole network, at home). What `--out` already holds is not trained again, so that a call that was cut off goes on where it was.
+A training is one setting of one study with one seed; a row of `--out` holds its settings, and its accuracy on three
+data sets, of a linear classifier on frozen features (`fine-tuned`: of the whole network, at home). What `--out` already
+holds is not trained again, so that a call that was cut off goes on where it was.
 
 - `start`: EfficientNet-Lite0 with its ImageNet weights, as it is.
 - `recipe`: what `train_tempo` does by default, and the same with VICReg as its loss.
-- the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of the study `proximity` with the default's τ.
+- the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of
+  the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
 - `little video`: the recipe on one clip of thirty seconds, and on five.
-- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; five draws of the labelled stills.
+- `fine-tuned`: the whole network, from the start and from the recipe's trainings, which `--models` keeps for it; five
+  draws of the labelled stills.
 - `speed`: how long a step of the recipe takes alone on all cores; it comes last, when nothing else runs.
 
-`--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on both; a row says how many.
+`--jobs` trainings run side by side on one thread each, which on two cores does a third more work than one training on
+both; a row says how many.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core

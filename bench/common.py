@@ -1,7 +1,16 @@
-"What the benchmarks share: rounds side by side, ratios with their spread, rows and a table."
-import os, time
+"What the benchmarks share: the command line, rounds side by side, ratios with their spread, rows and a table."
+import argparse, os, time
+from pathlib import Path
 import numpy as np
-from tempo.report import add_row
+from tempo.rows import add_row
+
+def parser(doc, **defaults):
+    "A command line that prints `doc` as its help; `defaults` are options with their default values, paths where these are paths"
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name,default in defaults.items():
+        kind = Path if isinstance(default, Path) else type(default)
+        p.add_argument(f'--{name}', type=kind, default=default)
+    return p
 
 def rounds(
     contenders, # {name: function without arguments that returns a figure}
@@ -9,44 +18,65 @@ def rounds(
     seed=0, # Order within the rounds
 ): # {name: (repeats,) figures}
     "Call every contender once a round, in random order; a first round warms up and is thrown away"
-    rng, out = np.random.default_rng(seed), {k:[] for k in contenders}
+    rng = np.random.default_rng(seed)
+    out = {name: [] for name in contenders}
     for _ in range(repeats+1):
-        for k in rng.permutation(list(contenders)): out[k].append(contenders[k]())
-    return {k: np.array(v[1:]) for k,v in out.items()}
+        for name in rng.permutation(list(contenders)): out[name].append(contenders[name]())
+    return {name: np.array(figures[1:]) for name,figures in out.items()}
 
 def seconds(f, *args):
     "How long one call takes"
-    t = time.perf_counter(); f(*args)
+    t = time.perf_counter()
+    f(*args)
     return time.perf_counter()-t
 
 def figure(x):
     "A number for people: three digits that count"
     return f'{x:,.0f}' if abs(x)>=100 else f'{x:.3g}'
 
+def judge(median, least, most):
+    "The target in words, and whether it is met; None where there is none"
+    if most is not None: return f'at most {most}', bool(median<=most)
+    if least is not None: return f'at least {least}', bool(median>=least)
+    return '', None
+
+def middle(figures):
+    "The median, or None where nothing was measured"
+    return None if figures is None else float(np.median(figures))
+
 class Results:
     "Comparisons as they come: a JSON line each where `out` names a file, and a table at the end"
-    def __init__(self, out, bench, **settings): self.out, self.bench, self.settings, self.rows = out, bench, settings, []
+    def __init__(self, out, bench, **settings):
+        self.out, self.bench, self.settings = out, bench, settings
+        self.rows = []
 
     def add(self, what, unit, tempo, other, name, ratio, *, least=None, most=None, **settings):
         "`tempo` and `other` are figures of the same rounds, or None; `ratio` is what the target `least` or `most` is about"
-        r = np.atleast_1d(ratio); med, lo, hi = np.median(r), r.min(), r.max()
-        met = None if least is None and most is None else bool(med>=least if most is None else med<=most)
-        target = '' if met is None else f'at least {least}' if most is None else f'at most {most}'
-        mid = lambda a: None if a is None else float(np.median(a))
-        more = dict(run=run) if (run:=os.environ.get('TEMPO_BENCH_RUN')) else {}                      # `bench/run` says which go this belongs to
-        row = dict(bench=self.bench, what=what, value=mid(tempo), unit=unit, against=name, other=mid(other), ratio=round(float(med),4),
-                   ratio_spread=[round(float(lo),4), round(float(hi),4)], repeats=len(r), target=target, met=met, settings={**self.settings, **settings}, **more)
+        ratio = np.atleast_1d(ratio)
+        median = float(np.median(ratio))
+        target, met = judge(median, least, most)
+        row = dict(bench=self.bench, what=what, value=middle(tempo), unit=unit, against=name, other=middle(other), ratio=round(median,4))
+        row['ratio_spread'] = [round(float(ratio.min()),4), round(float(ratio.max()),4)]
+        row |= dict(repeats=len(ratio), target=target, met=met, settings={**self.settings, **settings})
+        run = os.environ.get('TEMPO_BENCH_RUN')                # `bench/run` says which go this belongs to
+        if run: row['run'] = run
         self.rows.append(add_row(self.out, **row) if self.out else row)
 
     def show(self):
         "Print the table"
         print(as_table(self.rows))
 
+def as_line(row):
+    "The cells of a row, as people read them"
+    shown = lambda x: '' if x is None else f"{figure(x)} {row['unit']}"
+    spread = '–'.join(map(figure, row['ratio_spread']))
+    met = {None: '', True: 'yes', False: 'NO'}[row['met']]
+    return row['what'], shown(row['value']), f"{row['against']} {shown(row['other'])}", f"{figure(row['ratio'])} ({spread})", row['target'], met
+
 def as_table(rows):
     "Rows as people read them"
-    shown = lambda x,unit: '' if x is None else f'{figure(x)} {unit}'
     table = [('what', 'tempo', 'other', 'ratio (spread)', 'target', 'met')]
-    for r in rows: table.append((r['what'], shown(r['value'], r['unit']), f"{r['against']} {shown(r['other'], r['unit'])}",
-        f"{figure(r['ratio'])} ({'–'.join(map(figure, r['ratio_spread']))})", r['target'], {None:'', True:'yes', False:'NO'}[r['met']]))
-    widths = [max(map(len, c)) for c in zip(*table)]
-    return '\n'.join(' | '.join(s.ljust(w) for s,w in zip(r, widths)).rstrip() for r in table)
+    table += [as_line(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = [' | '.join(cell.ljust(w) for cell,w in zip(row, widths)) for row in table]
+    return '\n'.join(line.rstrip() for line in lines)

@@ -1,24 +1,30 @@
-"""How fast frame pairs come, how fast stores are built, and what both cost in memory: Tempo beside what people do without it.
+"""How fast frame pairs come, how fast stores are built, and what both cost in memory: Tempo beside what people do without
+it.
 
     python bench/data.py [--video PATH] [--quick] [--out ROWS.jsonl]
 
-Everything is timed in one run, in rounds: each round times every contender once, in a new order, and gives one ratio. What is
-reported is the median ratio and its smallest and largest value. One thread each, no worker processes, files in the page cache.
+Everything is timed in one run, in rounds: each round times every contender once, in a new order, and gives one ratio.
+What is reported is the median ratio and its smallest and largest value. One thread each, no worker processes, files in
+the page cache.
 
 The contenders for pairs a second, at 128 px, from the same video:
 
-- `tempo`: `PairDL` over a `FrameStore`, from drawing an epoch's pairs to batches of uint8 tensors, as `train_tempo` uses it.
-- `tempo_float`: the same, and both views turned into float32 in [0,1] here. Tempo leaves that to the training device; the
-  per-item loaders below cannot, so this is what is left of the lead on a machine without one. No target.
-- `numpy`: `frames[i]` and `frames[j]` of one memmap of the same frames, for index arrays drawn beforehand. Nothing in Python
-  that copies pairs can be much faster.
-- `png`: the thesis's loader, written again: every frame a PNG of the video's own size; for each item open one, build p(j|i) over
-  *all* frames of the clip, draw j with `np.random.choice`, open the other, `Resize(128)`, `ToTensor`; a torch `DataLoader` collates.
+- `tempo`: `PairDL` over a `FrameStore`, from drawing an epoch's pairs to batches of uint8 tensors, as `train_tempo`
+  uses it.
+- `tempo_float`: the same, and both views turned into float32 in [0,1] here. Tempo leaves that to the training device;
+  the per-item loaders below cannot, so this is what is left of the lead on a machine without one. No target.
+- `numpy`: `frames[i]` and `frames[j]` of one memmap of the same frames, for index arrays drawn beforehand. Nothing in
+  Python that copies pairs can be much faster.
+- `png`: the thesis's loader, written again: every frame a PNG of the video's own size; for each item open one, build
+  p(j|i) over *all* frames of the clip, draw j with `np.random.choice`, open the other, `Resize(128)`, `ToTensor`; a
+  torch `DataLoader` collates.
 - `png128`: the same with PNGs that have 128 px already. No target: kinder than the thesis was to itself.
-- `decord`: a decord reader that scales to 128 px and is asked for the two frames of a pair, wherever they are in the file.
+- `decord`: a decord reader that scales to 128 px and is asked for the two frames of a pair, wherever they are in the
+  file.
 
-Building: `write_shard` (decode, cut, write to disk, rename) beside a bare loop of decord's `next()`, opening included in both.
-Memory and growth use stores of sparse files: as large as they say to every reader, all zero, and no room taken on the disk.
+Building: `write_shard` (decode, cut, write to disk, rename) beside a bare loop of decord's `next()`, opening included
+in both. Memory and growth use stores of sparse files: as large as they say to every reader, all zero, and no room taken
+on the disk.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core

@@ -1,11 +1,14 @@
 """Does the video help to find hands? The real run behind the curves of 06_segmentation, and what a step costs.
 
-    python bench/segment.py [--data ../shared/data] [--models /tmp/models] [--only hand,letters,cost] [--start imagenet,tempo] [--out results/segmentation.jsonl]
+    python bench/segment.py [--data ../shared/data] [--models /tmp/models] [--only hand,letters,cost] [--start
+        imagenet,tempo] [--out results/segmentation.jsonl]
 
-`hand` and `letters` train detectron2's Mask R-CNN (small configuration, EfficientNet-Lite0) on the 120 masks of `asl24`, all classes as one and the 24 letters, from ImageNet's weights and
-from Tempo's. Run k of three starts Tempo from its k-th training on `asl24_video/clips` (`bench/labels.py --only train --seeds 42,1,2` makes them), so that the spread is that of both trainings.
-A row for each start. `cost` puts a step of detectron2 beside one of torchvision's Mask R-CNN on the same backbone, pictures and numbers: a row that `bench/run` keeps.
-Two processes with one thread each (`OMP_NUM_THREADS=1`, one `--start` each) are faster on two cores than one with two.
+`hand` and `letters` train detectron2's Mask R-CNN (small configuration, EfficientNet-Lite0) on the 120 masks of
+`asl24`, all classes as one and the 24 letters, from ImageNet's weights and from Tempo's. Run k of three starts Tempo
+from its k-th training on `asl24_video/clips` (`bench/labels.py --only train --seeds 42,1,2` makes them), so that the
+spread is that of both trainings. A row for each start. `cost` puts a step of detectron2 beside one of torchvision's
+Mask R-CNN on the same backbone, pictures and numbers: a row that `bench/run` keeps. Two processes with one thread each
+(`OMP_NUM_THREADS=1`, one `--start` each) are faster on two cores than one with two.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

@@ -2,10 +2,12 @@
 
     python bench/suggest.py [--data ../shared/data] [--backbones imagenet,FILE,...] [--out results/suggest.jsonl]
 
-n · classes frames are picked from the video (`asl10`: 10 letters in one video, labels from `spans.csv`; `asl24_video`: 24 letters in 29 clips, labels from the files' names), get their true label, and
-logistic regression (C = 10) on them is measured on the validation stills, which come from another take or another room. A class that nobody picked cannot be recognised: that is part of the matter. Forty
-picks of each kind: draws of the random generator, first guesses of the clusters. One row a backbone, data set and n, with accuracies, classes found, and the difference to picking at random, with its
-95 % interval over picks (Welch's t) and over picks and stills (bootstrap).
+n · classes frames are picked from the video (`asl10`: 10 letters in one video, labels from `spans.csv`; `asl24_video`:
+24 letters in 29 clips, labels from the files' names), get their true label, and logistic regression (C = 10) on them is
+measured on the validation stills, which come from another take or another room. A class that nobody picked cannot be
+recognised: that is part of the matter. Forty picks of each kind: draws of the random generator, first guesses of the
+clusters. One row a backbone, data set and n, with accuracies, classes found, and the difference to picking at random,
+with its 95 % interval over picks (Welch's t) and over picks and stills (bootstrap).
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core

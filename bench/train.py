@@ -1,24 +1,31 @@
-"""How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the thesis's style.
+"""How fast training is: Tempo from a store beside a bare PyTorch loop on tensors in memory, and beside a loop in the
+thesis's style.
 
-    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--sizes 96,128] [--contenders tempo,bare,…] [--out ROWS.jsonl]
+    python bench/train.py [--video PATH] [--quick] [--only ARCH,ARCH] [--sizes 96,128] [--contenders tempo,bare,…]
+        [--out ROWS.jsonl]
 
-Every contender has a process of its own, which waits until it is its turn, and hands its memory back after it; they train one after the other in rounds, each round in a new order.
-A turn is a few steps of one network at one size, the first two of which do not count; its figure is pairs a second over the others. Loops with workers are given more batches than
-they train on, so that their workers never run out of work. One round gives one ratio;
-what is reported is the median ratio and its smallest and largest value. All of them train the same network with the same projector on random weights,
-in float32, with Adam, on all cores.
+Every contender has a process of its own, which waits until it is its turn, and hands its memory back after it; they
+train one after the other in rounds, each round in a new order. A turn is a few steps of one network at one size, the
+first two of which do not count; its figure is pairs a second over the others. Loops with workers are given more batches
+than they train on, so that their workers never run out of work. One round gives one ratio; what is reported is the
+median ratio and its smallest and largest value. All of them train the same network with the same projector on random
+weights, in float32, with Adam, on all cores.
 
-- `tempo`: `tempo_learner` on a `FrameStore`, channels_last and `keep_memory` as `train_tempo` has them, without augmentation.
+- `tempo`: `tempo_learner` on a `FrameStore`, channels_last and `keep_memory` as `train_tempo` has them, without
+  augmentation.
 - `tempo_strong`: the same with its default augmentation, which no other contender has.
-- `bare`: a plain loop, channels_last as well: uint8 tensors that lie in memory, to float, forward, loss, backward, step. Nothing else.
+- `bare`: a plain loop, channels_last as well: uint8 tensors that lie in memory, to float, forward, loss, backward,
+  step. Nothing else.
 - `bare_keep`: the same with `keep_memory`, to tell what that is worth.
-- `thesis`: the thesis's loop, written again: PNG files of the video's own size, PIL, the whole pdf for each draw, Resize, ToTensor, Normalize, a DataLoader with two
-  worker processes, contiguous tensors, the two views one after the other through the network.
-- `lightly`: the loop of lightly's documentation for Barlow Twins, with its loss, its projection head (of our width), its data set over the same PNG files, its augmentation (without
-  blur, as there), and two worker processes. Both views come from one frame, as there. It is beside `tempo_strong`, which augments too.
+- `thesis`: the thesis's loop, written again: PNG files of the video's own size, PIL, the whole pdf for each draw,
+  Resize, ToTensor, Normalize, a DataLoader with two worker processes, contiguous tensors, the two views one after the
+  other through the network.
+- `lightly`: the loop of lightly's documentation for Barlow Twins, with its loss, its projection head (of our width),
+  its data set over the same PNG files, its augmentation (without blur, as there), and two worker processes. Both views
+  come from one frame, as there. It is beside `tempo_strong`, which augments too.
 - `lightly_channels_last`: the same with the network in channels_last, which is one line of its user's.
-- `lightly_plain`: the same without augmentation: Resize and ToTensor for each view. It is beside `tempo`.
-  These need the extra `bench`; without it they are left out, and the run says so.
+- `lightly_plain`: the same without augmentation: Resize and ToTensor for each view. It is beside `tempo`. These need
+  the extra `bench`; without it they are left out, and the run says so.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
