@@ -32,13 +32,17 @@ from fastai.callback.core import Callback
 from tempo.backbones import LITE0, create_backbone
 from tempo.linear_eval import linear_eval
 from tempo.pretrain import train_tempo
-from tempo.report import add_row, load_rows
+from tempo.rows import add_row, load_rows
 from tempo.semisup import semisup_eval
+from common import parser
 
-HOME, CLIPS, ONE = 'asl24_video', 'asl24_video/clips', 'asl10/video.mp4'
+HOME = 'asl24_video'
+CLIPS = 'asl24_video/clips'
+ONE = 'asl10/video.mp4'
 DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labels per class
 BASE = dict(steps=150, bs=96, size=96)
-THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False, average=1., schedule='cosine', warmup=0.)
+THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False,
+    average=1., schedule='cosine', warmup=0.)
 
 WHOLE = 'start', 'recipe', 'one video', 'little video', 'fine-tuned', 'speed'        # the others change one thing about BASE
 STUDIES = {                                                         # study → setting → what differs from train_tempo's defaults, or from BASE
@@ -47,10 +51,11 @@ STUDIES = {                                                         # study → 
     'one video': {'default': dict(), 'thesis': THESIS},
     'little video': {'1 clip': dict(clips=1), '5 clips': dict(clips=5)},
     'proximity': {f'{t}': dict(proximity=t) for t in (30,300,15,60,1,5)},
-    'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame (light augmentation)': dict(copies=True, aug='light'), 'copies of one frame (no augmentation)': dict(copies=True, aug=None)},
+    'pairs': {'copies of one frame': dict(copies=True), 'copies of one frame (light augmentation)': dict(copies=True, aug='light'),
+        'copies of one frame (no augmentation)': dict(copies=True, aug=None)},
     'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
     'video': {f'{n} clip'+'s'*(n>1): dict(clips=n) for n in (1,5,15)},
-    'frozen': {'nothing': dict(freeze=False), 'blocks.1': dict(freeze='blocks.1'), 'blocks.2': dict(freeze='blocks.2'), 'blocks.4': dict(freeze='blocks.4')},
+    'frozen': {'nothing': dict(freeze=False)} | {layer: dict(freeze=layer) for layer in ('blocks.1','blocks.2','blocks.4')},
     'start of the weights': {'random': dict(weights=None)},
     'loss': {'vicreg': dict(loss='vicreg')},
     'steps': {'50': dict(steps=50), '500': dict(steps=500)},
@@ -69,7 +74,9 @@ class Copies(Callback):
     order = 4                                                        # just before TempoCallback augments them
     def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
 
-def accuracies(r): return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
+def accuracies(r):
+    "Labels per class → accuracies of the draws"
+    return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
 
 def measure(backbone, size):
     "Accuracies of linear evaluation: data set → labels per class → ten draws"
@@ -82,49 +89,84 @@ def finetune(weights):
 def source(study, seed, clips=None):
     "What is trained on: all clips, some of them, or the one video"
     if study=='one video': return args.data/ONE
+    if clips is None: return args.data/CLIPS
     files = sorted((args.data/CLIPS).glob('*.mp4'))
-    return args.data/CLIPS if clips is None else [files[i] for i in sorted(np.random.default_rng(seed).choice(len(files), clips, replace=False))]
+    chosen = np.random.default_rng(seed).choice(len(files), clips, replace=False)
+    return [files[i] for i in sorted(chosen)]
 
-def model_file(study, setting, seed): return args.models/f'{study}-{setting}-{seed}.safetensors'.replace(' ', '_')
+def model_file(study, setting, seed):
+    "Where a training's backbone is kept"
+    return args.models/f'{study}-{setting}-{seed}.safetensors'.replace(' ', '_')
+
+def train(study, setting, seed, settings):
+    "One training: its backbone, and what its row says of it"
+    video = source(study, seed, settings.pop('clips', None))
+    cbs = [Copies()] if settings.pop('copies', False) else []
+    out = args.models and model_file(study, setting, seed)
+    backbone = train_tempo(video, LITE0, seed=seed, out=out, cbs=cbs, **settings).model.backbone
+    return backbone, {k: backbone.meta[k] for k in ('config','frames','clips','steps','train_seconds','last')}
 
 def one(study, setting, seed):
     "One training (none for the start and for fine-tuning), measured, and its row"
-    kw, t = dict(STUDIES[study][setting]), time.perf_counter()
-    if study not in WHOLE: kw = BASE | kw
-    row, size = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads()), kw.get('size', 128)
+    t, settings = time.perf_counter(), dict(STUDIES[study][setting])
+    if study not in WHOLE: settings = BASE | settings
+    size = settings.get('size', 128)
+    row = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads())
     if study=='start': accs = measure(create_backbone(LITE0), size)
-    elif study=='fine-tuned': accs = finetune('imagenet' if setting=='ImageNet start' else model_file('recipe', 'default', seed))
+    elif setting=='ImageNet start': accs = finetune('imagenet')
+    elif study=='fine-tuned': accs = finetune(model_file('recipe', 'default', seed))
     else:
-        video, cbs = source(study, seed, kw.pop('clips', None)), [Copies()] if kw.pop('copies', False) else []
-        backbone = train_tempo(video, LITE0, seed=seed, out=args.models and model_file(study, setting, seed), cbs=cbs, **kw).model.backbone
-        row |= {k: backbone.meta[k] for k in ('config','frames','clips','steps','train_seconds','last')}
-        accs = measure(backbone, size) if study!='speed' else {}
-    row |= dict(accs=accs, size=size, seconds=round(time.perf_counter()-t))
-    add_row(args.out, **row)
+        backbone, said = train(study, setting, seed, settings)
+        row |= said
+        accs = {} if study=='speed' else measure(backbone, size)
+    add_row(args.out, **row, accs=accs, size=size, seconds=round(time.perf_counter()-t))
+
+def wanted():
+    "(study, setting) of what `--only` names"
+    which = []
+    for word in args.only.split(','):
+        study, _, setting = word.partition(':')
+        which += [(study, s) for s in ([setting] if setting else STUDIES.get(study, ['']))]
+    for study,setting in which:
+        if setting not in STUDIES.get(study, {}):
+            sys.exit(f"--only: {study}:{setting} is no study and setting. Studies: {', '.join(STUDIES)}")
+    if args.models or not any(study=='fine-tuned' for study,_ in which): return which
+    print('fine-tuned is left out: it starts from the trainings of the study recipe, which --models keeps')
+    return [w for w in which if w[0]!='fine-tuned']
+
+def seeds_of(study, setting):
+    "The seeds of a setting; what is not random has one"
+    if study in ('start','speed') or setting=='ImageNet start': return [0]
+    return [int(s) for s in args.seeds.split(',')]
+
+def left_to_do():
+    "Jobs (study, setting, seed) that the results file does not hold yet"
+    rows = load_rows(args.out) if args.out.exists() else []
+    done = {(r['study'], r['setting'], r['seed']) for r in rows}
+    jobs = [(study, setting, seed) for study,setting in wanted() for seed in seeds_of(study, setting)]
+    return [job for job in jobs if job not in done]
+
+def child(job, began, jobs):
+    "One job in a process of its own, one of `jobs` at a time; whether it failed"
+    env = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//jobs)))
+    cmd = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--jobs', str(jobs), '--one', json.dumps(job)]
+    p = subprocess.run(cmd, env=env, capture_output=True, text=True)
+    print(f'{time.perf_counter()-began:6.0f} s', *job, p.stderr[-2000:] if p.returncode else 'done', flush=True)
+    return p.returncode!=0
 
 def main():
-    which = [(study, setting) for study,_,only in (o.partition(':') for o in args.only.split(',')) for setting in ([only] if only else STUDIES.get(study, ['']))]
-    if unknown := [w for w in which if w[1] not in STUDIES.get(w[0], {})]: sys.exit(f"--only: {unknown[0]} is no study and setting. Studies: {', '.join(STUDIES)}")
-    if not args.models and any(s=='fine-tuned' for s,_ in which):
-        print('fine-tuned is left out: it starts from the trainings of the study recipe, which --models keeps')
-        which = [w for w in which if w[0]!='fine-tuned']
-    jobs = [(*w, seed) for w in which for seed in ([0] if w[0] in ('start','speed') or w[1]=='ImageNet start' else map(int, args.seeds.split(',')))]
-    done = {(r['study'], r['setting'], r['seed']) for r in load_rows(args.out)} if args.out.exists() else set()
-    t0 = time.perf_counter()
-    def child(job, n=args.jobs): # one of `n` at a time
-        env = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//n)))
-        p = subprocess.run([sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--jobs', str(n), '--one', json.dumps(job)], env=env, capture_output=True, text=True)
-        print(f'{time.perf_counter()-t0:6.0f} s', *job, 'done' if not p.returncode else p.stderr[-2000:], flush=True)
-        return p.returncode
-    with ThreadPoolExecutor(args.jobs) as ex: failed = sum(map(bool, ex.map(child, [j for j in jobs if j not in done and j[0]!='speed'])))
-    failed += sum(bool(child(j, 1)) for j in jobs if j not in done and j[0]=='speed')
+    began, todo = time.perf_counter(), left_to_do()
+    together = [job for job in todo if job[0]!='speed']
+    alone = [job for job in todo if job[0]=='speed']
+    with ThreadPoolExecutor(args.jobs) as ex: failed = sum(ex.map(lambda job: child(job, began, args.jobs), together))
+    failed += sum(child(job, began, 1) for job in alone)
     if failed: sys.exit(f'{failed} failed')
 
 if __name__=='__main__':
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--data', type=Path, default=Path('../shared/data')); p.add_argument('--models', type=Path, help='a folder to keep the backbones in; fine-tuning needs it')
-    p.add_argument('--only', default=','.join(STUDIES)); p.add_argument('--seeds', default='42,1,2'); p.add_argument('--jobs', type=int, default=2)
-    p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'results'/'claim.jsonl'); p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
+    rows = Path(__file__).resolve().parent.parent/'results'/'claim.jsonl'
+    p = parser(__doc__, data=Path('../shared/data'), only=','.join(STUDIES), seeds='42,1,2', jobs=2, out=rows)
+    p.add_argument('--models', type=Path, help='a folder to keep the backbones in; fine-tuning needs it')
+    p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.one: one(*args.one)
     else: main()

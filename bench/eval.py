@@ -36,7 +36,7 @@ def features(seed=0):
     def draw(n):
         y = torch.arange(K).repeat_interleave(n//K)
         return (means[y]+torch.randn(n, F, generator=g)).relu(), y
-    return *draw(K*PC), *draw(M)
+    return draw(K*PC), draw(M)
 
 def loop(x, y, xt, yt, idx, seed, iters, bs=10):
     "One run, as one would write it; accuracies at POINTS points"
@@ -59,12 +59,12 @@ def loop(x, y, xt, yt, idx, seed, iters, bs=10):
 
 def one_number(res, runs, iters, repeats):
     "All runs at one number of labels, against the loop over runs"
-    data = x, y, xt, yt = features()                              # stills and their classes, to learn from and to measure on
+    (x, y), (xt, yt) = features()
     idx = [subset(y, PC, seed=r) for r in range(runs)]
     def tempo():
         _, preds = sgd_preds(x, y, xt, idx, n_classes=K, seeds=list(range(runs)), iters=iters, points=POINTS, **SGD)
         return (preds==yt.numpy()).mean(-1)
-    def other(): return [loop(*data, i, r, iters) for r,i in enumerate(idx)]
+    def other(): return [loop(x, y, xt, yt, i, r, iters) for r,i in enumerate(idx)]
     accs = tempo().T                                              # (runs,points)
     off = 100*abs(accs-np.array(other())).max()
     last = round(float(accs[:,-1].mean()), 4)
@@ -74,12 +74,12 @@ def one_number(res, runs, iters, repeats):
 
 def five_numbers(res, runs, iters, repeats):
     "All runs at five numbers of labels together, against as many times one run of the loop"
-    x, y, xt, yt = data = features()
+    (x, y), (xt, yt) = features()
     ns = [1,5,10,15,20]
     idx = [subset(y, n, seed=r) for n in ns for r in range(runs)]
     seeds = list(range(runs))*len(ns)
     def tempo(): return sgd_preds(x, y, xt, idx, n_classes=K, seeds=seeds, iters=iters, points=POINTS, **SGD)
-    def other(): return len(idx)*seconds(loop, *data, idx[-1], 0, iters)
+    def other(): return len(idx)*seconds(loop, x, y, xt, yt, idx[-1], 0, iters)
     t = rounds(dict(tempo=lambda: seconds(tempo), loop=other), repeats)
     what = f'linear, {runs} runs of each n = 1, 5, 10, 15, 20 together (beside fifty times one)'
     res.add(what, 's', t['tempo'], t['loop'], 'loop', t['loop']/t['tempo'], least=10, runs=len(idx), iters=iters)
