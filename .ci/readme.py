@@ -4,7 +4,8 @@ import os, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-os.chdir(root); sys.path.insert(0, str(root))
+os.chdir(root)
+sys.path.insert(0, str(root))
 from execnb.nbio import read_nb
 from nbconvert import MarkdownExporter
 from nbdev.processors import FilterDefaults
@@ -14,37 +15,55 @@ class Plain(FilterDefaults):
     "nbdev's processors without links into the site: the README is read where there may be none"
     def procs(self): return super().procs().filter(lambda p: p.__name__!='add_links')
 
+def tidy(cell):
+    "Keep the alternative text of a figure, hide sources that are not echoed, drop styles from tables"
+    alt = re.search(r'^#\|\s*fig-alt:\s*(.*)\n', cell.source, re.M)
+    if alt: cell.metadata['alt'], cell.source = alt[1], cell.source.replace(alt[0], '')
+    if cell.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', cell.source, re.M): cell.source = ''
+    for o in cell.get('outputs', []):
+        html = o.get('data', {}).get('text/html')
+        if html: o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(html), flags=re.S)
+
 def processed():
     "The front page as nbdev prepares it for quarto, hidden sources left out"
     nb = read_nb('nbs/index.ipynb')
     Plain()(nb)
     nb = nbformat.from_dict(dict(nb))
-    for c in nb.cells:
-        if (m := re.search(r'^#\|\s*fig-alt:\s*(.*)\n', c.source, re.M)): c.metadata['alt'], c.source = m[1], c.source.replace(m[0], '')
-        if c.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', c.source, re.M): c.source = ''
-        for o in c.get('outputs', []):
-            if 'text/html' in o.get('data', {}): o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(o.data['text/html']), flags=re.S)
+    for cell in nb.cells: tidy(cell)
     return nb
+
+def with_alt(nb, text):
+    "The text, each figure with its alternative text"
+    def one(m):
+        alt = nb.cells[int(m[2])].metadata.get('alt')
+        if not alt: sys.exit(f'{m[1][1:]}.. has no alternative text: begin its cell with #| fig-alt: ...')
+        return f'![{alt}]{m[1]}'
+    return re.sub(r'!\[png\](\(index_files/figure_(\d+)_)', one, text)
 
 def readme():
     "README.md's text, and its figures by name"
     nb = processed()
-    text, res = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir='index_files', unique_key='figure'))
+    resources = dict(output_files_dir='index_files', unique_key='figure')
+    text, res = MarkdownExporter().from_notebook_node(nb, resources=resources)
     title = read_nb('nbs/index.ipynb').cells[0].source                               # nbdev turned it into front matter
     text = re.sub(r'^\s*---\n.*?\n---\n(\s*<!--.*?-->)?', lambda m: title+'\n', text, count=1, flags=re.S)
-    text = re.sub(r'```(python)?\n\s*```\n', '', text)
-    def alt(m): return f"![{nb.cells[int(m[2])].metadata.get('alt') or sys.exit(f'{m[1][1:]}.. has no alternative text: begin its cell with #| fig-alt: ...')}]{m[1]}"
-    text = re.sub(r'!\[png\](\(index_files/figure_(\d+)_)', alt, text)
+    text = with_alt(nb, re.sub(r'```(python)?\n\s*```\n', '', text))
     text = re.sub(r'\]\(([\w/]+\.ipynb)(#[\w-]+)?\)', r'](nbs/\1)', text)             # GitHub shows notebooks without anchors
-    return '<!-- made from nbs/index.ipynb by .ci/readme.py -->\n\n' + re.sub(r'\n{3,}', '\n\n', text).strip()+'\n', res['outputs']
+    text = re.sub(r'\n{3,}', '\n\n', text).strip()
+    return f'<!-- made from nbs/index.ipynb by .ci/readme.py -->\n\n{text}\n', res['outputs']
 
-text, figures = readme()
-want = {'README.md': text.encode(), **figures}
-have = {str(f): f.read_bytes() for f in [Path('README.md'), *Path('index_files').glob('*')] if f.exists()}
-if '--check' in sys.argv:
-    differ = sorted(f for f in want.keys()|have.keys() if want.get(f)!=have.get(f))
-    if differ: sys.exit(f"{', '.join(differ)} differ from what nbs/index.ipynb gives. Run: python .ci/readme.py")
-else:
+def main():
+    "Write the files, or compare them"
+    text, figures = readme()
+    want = {'README.md': text.encode(), **figures}
+    files = [Path('README.md'), *Path('index_files').glob('*')]
+    have = {str(f): f.read_bytes() for f in files if f.exists()}
+    if '--check' in sys.argv:
+        differ = sorted(f for f in want.keys()|have.keys() if want.get(f)!=have.get(f))
+        if differ: sys.exit(f"{', '.join(differ)} differ from what nbs/index.ipynb gives. Run: python .ci/readme.py")
+        return
     for f in have.keys()-want.keys(): Path(f).unlink()
     Path('index_files').mkdir(exist_ok=True)
-    for f,b in want.items(): Path(f).write_bytes(b)
+    for f,content in want.items(): Path(f).write_bytes(content)
+
+if __name__=='__main__': main()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore', 'Found cells containing imports')
 root = Path(__file__).resolve().parent.parent
-os.chdir(root); sys.path.insert(0, str(root))
+os.chdir(root)
+sys.path.insert(0, str(root))
 from latex2mathml.converter import convert
 from nbdev.quarto import refresh_quarto_yml
 from nbdev.serve import proc_nbs
