@@ -1,39 +1,55 @@
-"""Tries CONTRIBUTING.md's recipes: puts each block of code that names its place into a copy of the notebooks, exports it, runs the notebooks that say they test it, and uses the result."""
+"""Tries CONTRIBUTING.md's recipes: puts each block of code that names its place into a copy of the notebooks, exports
+it, runs the notebooks that say they test it, and uses the result."""
 import functools, http.server, json, os, re, shutil, subprocess, sys, tempfile, textwrap, threading
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 tmp = Path(tempfile.mkdtemp())
 copy, work = tmp/'tempo', tmp/'work'
-work.mkdir()
 env = os.environ | dict(PYTHONPATH=str(copy), NO_PROXY='127.0.0.1', MPLBACKEND='agg', XDG_CACHE_HOME=str(tmp/'cache'), PYTHONWARNINGS='ignore')
 
 def run(*cmd, cwd=work, fails=None):
+    "What a command prints; it has to succeed, or to fail with these words"
     p = subprocess.run(list(map(str, cmd)), cwd=cwd, env=env, capture_output=True, text=True)
-    if fails is None and p.returncode or fails and (not p.returncode or fails not in p.stderr): sys.exit(f"{' '.join(map(str, cmd))[:200]}\n{p.stdout}{p.stderr}")
+    as_wanted = p.returncode==0 if fails is None else p.returncode!=0 and fails in p.stderr
+    if not as_wanted: sys.exit(f"{' '.join(map(str, cmd))[:200]}\n{p.stdout}{p.stderr}")
     return p.stdout
 
-def recipes(): # (notebook, text of the cell to go below, code)
-    blocks = re.findall(r'^ *```python\n(.*?)^ *```', (root/'CONTRIBUTING.md').read_text(encoding='utf-8'), re.S|re.M)
-    for b in map(textwrap.dedent, blocks):
-        where, code = b.split('\n', 1)
+def recipes():
+    "(notebook, text of the cell to go below, code) of each"
+    text = (root/'CONTRIBUTING.md').read_text(encoding='utf-8')
+    for block in re.findall(r'^ *```python\n(.*?)^ *```', text, re.S|re.M):
+        where, code = textwrap.dedent(block).split('\n', 1)
         yield *re.fullmatch(r'# nbs/(\S+), below `(.+)`', where).groups(), code.rstrip()
 
-def insert(nb, below, code): # an exported cell, right below the one that holds `below`
+def insert(nb, below, code):
+    "An exported cell, right below the one that holds `below`"
     f = copy/'nbs'/nb
     d = json.loads(f.read_text(encoding='utf-8'))
-    found = [i for i,c in enumerate(d['cells']) if (s := ''.join(c['source'])).startswith('#| export') and below in s]
+    sources = [''.join(c['source']) for c in d['cells']]
+    found = [i for i,s in enumerate(sources) if s.startswith('#| export') and below in s]
     assert len(found)==1, f'{nb}: {len(found)} exported cells hold {below!r}'
-    d['cells'].insert(found[0]+1, dict(cell_type='code', execution_count=None, id=f'{abs(hash(code)):08x}'[:8], metadata={}, outputs=[], source='#| export\n'+code))
+    cell = dict(cell_type='code', execution_count=None, id=f'{abs(hash(code)):08x}'[:8], metadata={}, outputs=[], source='#| export\n'+code)
+    d['cells'].insert(found[0]+1, cell)
     f.write_text(json.dumps(d, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
 
-def copied(): # the checkout as git sees it
-    for f in subprocess.run(['git','ls-files','-co','--exclude-standard'], cwd=root, capture_output=True, text=True, check=True).stdout.splitlines():
+def copied():
+    "The checkout as git sees it"
+    listed = subprocess.run(['git','ls-files','-co','--exclude-standard'], cwd=root, capture_output=True, text=True, check=True).stdout
+    for f in listed.splitlines():
         if not (root/f).is_file(): continue
-        (copy/f).parent.mkdir(parents=True, exist_ok=True); shutil.copy2(root/f, copy/f, follow_symlinks=False)
+        (copy/f).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root/f, copy/f, follow_symlinks=False)
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
+
+def serve(folder):
+    "The address of a server of the files in `folder`"
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1',0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f'http://127.0.0.1:{server.server_port}'
 
 USE = """
 import os, tempo
@@ -56,33 +72,61 @@ if __name__=='__main__':
     assert r.preds.shape==(1,2,4), r.preds.shape
 """
 
-try:
-    copied()
+MAKE = """
+from tempo.synthetic import make_signs
+make_signs('signs', letters='AL', frames=24, test_frames=20, size=64, stills_pc=2, test_stills_pc=2, progress=False)
+"""
+
+def put_in_place():
+    "All recipes in the copy, exported, and their notebooks' tests"
     found = list(recipes())
     assert len(found)==4, [f[0] for f in found]
-    archive, served = work/'my-signs.zip', http.server.ThreadingHTTPServer(('127.0.0.1',0), functools.partial(Quiet, directory=str(tmp/'web')))
-    threading.Thread(target=served.serve_forever, daemon=True).start()
-    url = f'http://127.0.0.1:{served.server_port}/my-signs.zip'
+    url = serve(tmp/'web')+'/my-signs.zip'
     for nb,below,code in found: insert(nb, below, code.replace('https://example.org/my-signs.zip', url))
     run('nbdev_export', cwd=copy)
-    for nb in ('01_sampling','02_barlow_loss'): print(f'{nb}:', run('nbdev_test', '--path', f'nbs/{nb}.ipynb', cwd=copy).strip())
+    for nb in ('01_sampling','02_barlow_loss'):
+        said = run('nbdev_test', '--path', f'nbs/{nb}.ipynb', cwd=copy)
+        print(f'{nb}:', said.strip())
 
-    run(sys.executable, '-c', "from tempo.synthetic import make_signs; make_signs('signs', letters='AL', frames=24, test_frames=20, size=64, stills_pc=2, test_stills_pc=2, progress=False)")
-    shutil.copytree(work/'signs'/'train', tmp/'set'/'train'); shutil.copytree(work/'signs'/'test', tmp/'set'/'val')
-    (tmp/'web').mkdir(); shutil.make_archive(str(tmp/'web'/'my-signs'), 'zip', tmp/'set')
+def use_them():
+    "A data set that is fetched, and trainings with pdf, loss and backbone"
+    run(sys.executable, '-c', MAKE)
+    shutil.copytree(work/'signs'/'train', tmp/'set'/'train')
+    shutil.copytree(work/'signs'/'test', tmp/'set'/'val')
+    (tmp/'web').mkdir()
+    shutil.make_archive(str(tmp/'web'/'my-signs'), 'zip', tmp/'set')
     assert 'My signs, in one line' in run('tempo_data', 'list')
-    assert run('tempo_data', 'my-signs').strip()=='data/my-signs' and (work/'data/my-signs/train/A').is_dir()
-
+    assert run('tempo_data', 'my-signs').strip()=='data/my-signs'
+    assert (work/'data/my-signs/train/A').is_dir()
     (work/'use.py').write_text(USE)
     run(sys.executable, 'use.py')
-    run('tempo_train', 'signs/clips', '--arch', 'small_net', '--weights', 'random', '--pdf', 'triangle', '--loss', 'align', '--size', 64, '--bs', 8, '--steps', 2, '--proximity', 8, '--save_model', 'cli.safetensors')
-    print(run('tempo_linear_eval', '--path', 'cli.safetensors', '--data', 'data/my-signs', '--runs', 2, '--samples_pc', 1).strip())
+    own = ['--arch', 'small_net', '--weights', 'random', '--pdf', 'triangle', '--loss', 'align']
+    small = ['--size', 64, '--bs', 8, '--steps', 2, '--proximity', 8]
+    run('tempo_train', 'signs/clips', *own, *small, '--out', 'cli.safetensors')
+    said = run('tempo_linear_eval', '--path', 'cli.safetensors', '--data', 'data/my-signs', '--runs', 2, '--samples_pc', 1)
+    print(said.strip())
 
-    # the third step of a data set: with its size and digest it is accepted, with another's it is not
-    digest = run(sys.executable, '-c', "from tempo.datasets import file_digest; print(file_digest('data/my-signs.zip'))").strip()
+def vouch():
+    "The third step of a data set: with its size and digest it is accepted, with another's it is not"
+    code = "from tempo.datasets import file_digest; print(file_digest('data/my-signs.zip'))"
+    digest = run(sys.executable, '-c', code).strip()
     size, f = (work/'data/my-signs.zip').stat().st_size, copy/'tempo/datasets.py'
-    good = f.read_text(encoding='utf-8').replace("'my-signs.zip')", f"'my-signs.zip', size={size}, sha256='{digest}')")
-    f.write_text(good, encoding='utf-8'); run('tempo_data', 'my-signs', '--out', 'again/my-signs')
-    f.write_text(good.replace(digest, '0'*64), encoding='utf-8'); run('tempo_data', 'my-signs', '--out', 'other/my-signs', fails='its SHA-256 differs')
-    print('all four recipes work')
-finally: shutil.rmtree(tmp, ignore_errors=True)
+    text = f.read_text(encoding='utf-8')
+    good = text.replace("'my-signs.zip')", f"'my-signs.zip', size={size}, sha256='{digest}')")
+    assert good!=text, 'no data set of that name to vouch for'
+    f.write_text(good, encoding='utf-8')
+    run('tempo_data', 'my-signs', '--out', 'again/my-signs')
+    f.write_text(good.replace(digest, '0'*64), encoding='utf-8')
+    run('tempo_data', 'my-signs', '--out', 'other/my-signs', fails='its SHA-256 differs')
+
+def main():
+    work.mkdir()
+    try:
+        copied()
+        put_in_place()
+        use_them()
+        vouch()
+        print('all four recipes work')
+    finally: shutil.rmtree(tmp, ignore_errors=True)
+
+if __name__=='__main__': main()

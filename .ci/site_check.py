@@ -12,7 +12,8 @@ from playwright.sync_api import sync_playwright
 root = Path(__file__).resolve().parent.parent
 docs = Path(sys.argv[1] if len(sys.argv)>1 else root/'_proc/_docs').resolve()
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
-PHONE, DESK = dict(width=390, height=844), dict(width=1280, height=900)
+PHONE = dict(width=390, height=844)
+DESK = dict(width=1280, height=900)
 SEARCH = 'train_tempo'
 
 # what a page says about itself, read in the browser once its scripts have run
@@ -37,7 +38,8 @@ READ = r"""() => {
     if (e) documented[e.textContent.trim()] = a.href
   }
   return {
-    raw, markdown, documented, wide: (wide || over.length > 0) && [document.documentElement.scrollWidth, ...over.slice(-1).map(e => e.outerHTML.slice(0, 100))],
+    raw, markdown, documented,
+    wide: (wide || over.length > 0) && [document.documentElement.scrollWidth, ...over.slice(-1).map(e => e.outerHTML.slice(0, 100))],
     math: all('math, .katex, mjx-container').length, broken_math: all('merror, .katex-error, .MathJax_Error').length,
     alt: all('img').filter(i => !(i.alt || '').trim()).map(i => i.closest('.cell')?.querySelector('pre')?.innerText.slice(0, 60) || i.src.slice(0, 60)),
     empty: all('img').filter(i => i.complete && !i.naturalWidth).map(i => i.alt || i.src.slice(0, 60)),
@@ -51,131 +53,194 @@ READ = r"""() => {
 def formulas(nb):
     "How many formulas the prose of a processed notebook holds, that of its names' entries with it"
     cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
-    prose = [c['source'] for c in cells if c['cell_type']=='markdown'] + [o.get('data',{}).get('text/markdown','') for c in cells for o in c.get('outputs',[])]
-    prose = '\n\n'.join(map(''.join, prose))
+    outputs = [o for c in cells for o in c.get('outputs',[])]
+    parts = [c['source'] for c in cells if c['cell_type']=='markdown']
+    parts += [o.get('data',{}).get('text/markdown','') for o in outputs]
+    prose = '\n\n'.join(map(''.join, parts))
     prose = re.sub(r'```.*?```|`[^`\n]*`', '', prose, flags=re.S)
     return len(re.findall(r'\$\$.+?\$\$|(?<![\\$])\$(?=\S)[^$]+?(?<=\S)\$(?![\d$])', prose, flags=re.S))
 
 def modidx():
     "nbdev's index: (settings, {module: {name: (page#anchor, file)}})"
-    d = ast.literal_eval(re.search(r'^d = (.*)', (root/'tempo/_modidx.py').read_text(encoding='utf-8'), re.S|re.M)[1])
+    code = (root/'tempo/_modidx.py').read_text(encoding='utf-8')
+    d = ast.literal_eval(re.search(r'^d = (.*)', code, re.S|re.M)[1])
     return d['settings'], d['syms']
+
+def methods(path):
+    "Class.method of what is defined within classes"
+    classes = [c for c in ast.parse(path.read_text(encoding='utf-8')).body if isinstance(c, ast.ClassDef)]
+    return {f'{c.name}.{f.name}' for c in classes for f in c.body if hasattr(f,'name')}
 
 def entries(syms):
     "Public functions and classes, and methods added by `@patch`, by page"
     res = defaultdict(list)
     for mod,names in syms.items():
-        code = (root/(mod.replace('.','/')+'.py')).read_text(encoding='utf-8')
-        inside = {f'{c.name}.{f.name}' for c in ast.parse(code).body if isinstance(c, ast.ClassDef) for f in c.body if hasattr(f,'name')}
+        inside = methods(root/(mod.replace('.','/')+'.py'))
         for full,(where,_) in names.items():
             name = full[len(mod)+1:]
-            if any(o.startswith('_') for o in name.split('.')) or name in inside: continue     # a class's entry shows its own methods
+            private = any(o.startswith('_') for o in name.split('.'))
+            if private or name in inside: continue                                             # a class's entry shows its own methods
             res[where.split('#')[0]].append(name)
     return res
 
 def source_fault(href, name, settings):
     "What is wrong with a link to a name's source: the file and line must hold its definition"
-    m = re.fullmatch(re.escape(f"{settings['git_url']}/blob/{settings['branch']}/")+r'(.+)#L(\d+)', href)
+    blob = re.escape(f"{settings['git_url']}/blob/{settings['branch']}/")
+    m = re.fullmatch(blob+r'(.+)#L(\d+)', href)
     if not m or not (root/m[1]).exists(): return f'{href} is no file of this repository'
-    lines = (root/m[1]).read_text(encoding='utf-8').splitlines()[int(m[2])-1:][:6]             # decorators come first
-    if not any(re.match(rf"\s*(async )?(def|class) {name.split('.')[-1]}\b", o) for o in lines): return f'{href} does not define {name}'
+    first = int(m[2])-1
+    lines = (root/m[1]).read_text(encoding='utf-8').splitlines()[first:first+6]                # decorators come first
+    definition = re.compile(rf"\s*(async )?(def|class) {name.split('.')[-1]}\b")
+    if not any(map(definition.match, lines)): return f'{href} does not define {name}'
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
+class Faults:
+    "What is wrong, page by page, each fault once; `seen` is what every page said of itself"
+    def __init__(self): self.found, self.seen, self.now = [], {}, ''
+
+    def add(self, page, what):
+        if (page,what) not in self.found: self.found.append((page,what))
+
+    def here(self, what): self.add(self.now, what)
+
+    def watch(self, page, home):
+        "Listen to what a page of the browser complains of, and whom it asks"
+        def failed(r):
+            if 'ERR_ABORTED' not in (r.failure or ''): self.here(f'request failed: {r.url[:120]} ({r.failure})')      # aborted: the next page came first
+        def asked(r):
+            if not r.url.startswith((home,'data:','blob:')): self.here(f'asks another host: {r.url[:120]}')
+        page.on('console', lambda m: m.type=='error' and self.here(f'console: {m.text}'))
+        page.on('pageerror', lambda e: self.here(f'script: {e}'))
+        page.on('requestfailed', failed)
+        page.on('response', lambda r: r.status>=400 and self.here(f'request failed: {r.url} ({r.status})'))
+        page.on('request', asked)
+        return page
+
+def try_dark(desk, faults):
+    "The switch between light and dark changes the page's colour"
+    colour = 'getComputedStyle(document.body).backgroundColor'
+    before = desk.evaluate(colour)
+    desk.locator('.quarto-color-scheme-toggle:visible').first.click(timeout=3000)
+    try: desk.wait_for_function(f'c => {colour} != c', arg=before, timeout=3000)
+    except Exception: faults.here(f'the switch to dark leaves the page {before}')
+    desk.evaluate('localStorage.clear()')
+
+def try_search(desk, faults):
+    "The search box finds a name; its links are links of the page"
+    desk.locator('#quarto-search input:visible').first.fill(SEARCH)
+    hit = desk.locator('#quarto-search a, .aa-Item a').filter(has_text=SEARCH)
+    try: hit.first.wait_for(timeout=4000)
+    except Exception: faults.here(f'search finds nothing for {SEARCH}')
+    else: faults.seen[faults.now]['links'] += hit.evaluate_all('l => l.map(a => a.href)')
+
+def read_pages(browser, home, pages, faults):
+    "Every page on a phone and on a desk"
+    phone = faults.watch(browser.new_context(viewport=PHONE, device_scale_factor=1).new_page(), home)
+    for o in pages:
+        faults.now = o
+        phone.goto(home+o, wait_until='load')
+        faults.seen[o] = phone.evaluate(READ)
+    desk = faults.watch(browser.new_context(viewport=DESK).new_page(), home)
+    for o in pages:                                                              # wide screens, and what a reader presses
+        faults.now = o
+        desk.goto(home+o, wait_until='load')
+        r = desk.evaluate(READ)
+        if r['wide']: faults.here(f"wider than {DESK['width']} pixels: {r['wide']}")
+        if not r['toggle']: faults.here('no switch between light and dark')
+        if not r['search']: faults.here('no search box')
+        if o not in (pages[0], 'index.html', pages[-1]): continue                # a folder and the root: paths differ
+        if r['toggle']: try_dark(desk, faults)
+        if r['search']: try_search(desk, faults)
+
+class Links:
+    "Where links lead"
+    def __init__(self, home, published): self.starts = home, published
+
+    def local(self, url):
+        "A link's place in the site, or None where it leaves it"
+        for start in self.starts:
+            if (url+'/').startswith(start): return url[len(start):]
+
+    def target(self, url):
+        "Its file and its anchor"
+        path, anchor = urldefrag(url)
+        path = unquote(urlsplit(path).path)
+        if not path or path.endswith('/'): path += 'index.html'
+        return path, unquote(anchor)
+
+def broken_links(r, seen, links):
+    "Links of a page that lead nowhere"
+    for a in r['links']:
+        to = links.local(a)
+        if to is None: continue
+        path, anchor = links.target(to)
+        if path not in seen:
+            if not (docs/path).is_file(): yield f'broken link: {to}'
+        elif anchor and anchor not in seen[path]['ids']: yield f'broken anchor: {to}'
+
+def page_faults(o, r, links):
+    "What a page says of itself that it should not"
+    if r['wide']: yield f"wider than a phone of {PHONE['width']} pixels: {r['wide']}"
+    for c in r['alt']: yield f'a picture without alternative text: {c!r}'
+    for c in r['empty']: yield f'a picture that does not load: {c}'
+    for c in r['raw']: yield f'a formula is not rendered: {c!r}'
+    if r['broken_math']: yield f"{r['broken_math']} formulas with errors"
+    for c in r['markdown']: yield f'a link stands written out: {c!r}'
+    if not r['description']: yield 'no description'
+    for what in ('icon','card'):
+        file = r[what] and links.local(r[what])
+        if not file or not (docs/file).is_file(): yield f'no {what}: {r[what]}'
+    side = [links.local(a) for a in r['side']]
+    if not any(links.target(a)[0]==o for a in side if a is not None): yield 'not in the sidebar (nbs/sidebar.yml)'
+
+def notebook_faults(name, page, r, settings):
+    "A page that does not show its notebook"
+    if r is None:
+        yield f'missing: {name} has no page'
+        return
+    n = formulas(root/'_proc'/name)
+    if r['math']<n: yield f"{r['math']} of {n} formulas are rendered"
+    end = f"{settings['branch']}/nbs/{name}"
+    for host in ('colab.research.google.com','raw.githubusercontent.com'):
+        if not any(urlsplit(a).hostname==host and a.endswith(end) for a in r['notebook']): yield f'no link to its notebook on {host}'
+
+def sources():
+    "Paths of all notebooks below nbs/"
+    paths = [p.relative_to(root/'nbs') for p in (root/'nbs').rglob('*.ipynb')]
+    return [p.as_posix() for p in paths if not any(q.startswith(('.','_')) for q in p.parts)]
+
 def check():
+    "The pages, their faults, and how many names are documented"
     settings, syms = modidx()
-    published = settings['doc_host']+settings['doc_baseurl']+'/'
+    faults = Faults()
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(docs)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     home = f'http://127.0.0.1:{server.server_port}/'
+    links = Links(home, settings['doc_host']+settings['doc_baseurl']+'/')
     pages = sorted(p.relative_to(docs).as_posix() for p in docs.rglob('*.html') if 'site_libs' not in p.parts)
-    faults, seen, now = [], {}, ['']
-    def fault(page, what):
-        if (page,what) not in faults: faults.append((page,what))
-    def watch(page):
-        page.on('console', lambda m: m.type=='error' and fault(now[0], f'console: {m.text}'))
-        page.on('pageerror', lambda e: fault(now[0], f'script: {e}'))
-        page.on('requestfailed', lambda r: 'ERR_ABORTED' in (r.failure or '') or fault(now[0],   # aborted: the next page came first
-             f'request failed: {r.url[:120]} ({r.failure})'))
-        page.on('response', lambda r: r.status>=400 and fault(now[0], f'request failed: {r.url} ({r.status})'))
-        page.on('request', lambda r: r.url.startswith((home,'data:','blob:')) or fault(now[0], f'asks another host: {r.url[:120]}'))
-        return page
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=os.environ.get('CHROMIUM','/usr/bin/chromium'),
-            args=FLAGS.split()+['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'])
-        phone = watch(browser.new_context(viewport=PHONE, device_scale_factor=1).new_page())
-        for o in pages:
-            now[0] = o
-            phone.goto(home+o, wait_until='load')
-            seen[o] = phone.evaluate(READ)
-        desk = watch(browser.new_context(viewport=DESK).new_page())
-        for o in pages:                                                              # wide screens, and what a reader presses
-            now[0] = o
-            desk.goto(home+o, wait_until='load')
-            r = desk.evaluate(READ)
-            if r['wide']: fault(o, f"wider than {DESK['width']} pixels: {r['wide']}")
-            for what in ('toggle','search'):
-                if not r[what]: fault(o, f"no {dict(toggle='switch between light and dark', search='search box')[what]}")
-            if o not in (pages[0], 'index.html', pages[-1]): continue                # a folder and the root: paths differ
-            colour = lambda: desk.evaluate('getComputedStyle(document.body).backgroundColor')
-            before = colour()
-            if r['toggle']:
-                desk.locator('.quarto-color-scheme-toggle:visible').first.click(timeout=3000)
-                try: desk.wait_for_function('c => getComputedStyle(document.body).backgroundColor != c', arg=before, timeout=3000)
-                except Exception: fault(o, f'the switch to dark leaves the page {before}')
-                desk.evaluate('localStorage.clear()')
-            if r['search']:
-                desk.locator('#quarto-search input:visible').first.fill(SEARCH)
-                hit = desk.locator('#quarto-search a, .aa-Item a').filter(has_text=SEARCH)
-                try: hit.first.wait_for(timeout=4000)
-                except Exception: fault(o, f'search finds nothing for {SEARCH}')
-                else: seen[o]['links'] += [a for a in hit.evaluate_all('l => l.map(a => a.href)')]
+            args=[*FLAGS.split(), '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'])
+        read_pages(browser, home, pages, faults)
         browser.close()
     server.shutdown()
-
-    def local(url):
-        "A link's place in the site, or None where it leaves it"
-        for start in (home, published):
-            if (url+'/').startswith(start): return url[len(start):]
-    def target(url):
-        path,anchor = urldefrag(url)
-        path = unquote(urlsplit(path).path)
-        return (path+'index.html' if not path or path.endswith('/') else path), unquote(anchor)
-    wanted = entries(syms)
-    for o,r in seen.items():
-        if r['wide']: fault(o, f"wider than a phone of {PHONE['width']} pixels: {r['wide']}")
-        for c in r['alt']: fault(o, f'a picture without alternative text: {c!r}')
-        for c in r['empty']: fault(o, f'a picture that does not load: {c}')
-        for c in r['raw']: fault(o, f'a formula is not rendered: {c!r}')
-        if r['broken_math']: fault(o, f"{r['broken_math']} formulas with errors")
-        for c in r['markdown']: fault(o, f'a link stands written out: {c!r}')
-        for a in r['links']:
-            if (to := local(a)) is None: continue
-            path,anchor = target(to)
-            if path not in seen:
-                if not (docs/path).is_file(): fault(o, f'broken link: {to}')
-            elif anchor and anchor not in seen[path]['ids']: fault(o, f'broken anchor: {to}')
-        if not r['description']: fault(o, 'no description')
-        for what in ('icon','card'):
-            if not r[what] or local(r[what]) is None or not (docs/local(r[what])).is_file(): fault(o, f'no {what}: {r[what]}')
-        if not any(target(local(a))[0]==o for a in r['side'] if local(a) is not None): fault(o, 'not in the sidebar (nbs/sidebar.yml)')
-    stems = [p.relative_to(root/'nbs').as_posix() for p in (root/'nbs').rglob('*.ipynb') if not any(q.startswith(('.','_')) for q in p.relative_to(root/'nbs').parts)]
-    for name in stems:
+    for o,r in faults.seen.items():
+        for what in (*page_faults(o, r, links), *broken_links(r, faults.seen, links)): faults.add(o, what)
+    for name in sources():
         page = re.sub(r'(^|/)\d+\w?_', r'\1', name).replace('.ipynb','.html')         # nbdev drops the number
-        if page not in seen: fault(page, f'missing: {name} has no page'); continue
-        n = formulas(root/'_proc'/name)
-        if seen[page]['math'] < n: fault(page, f"{seen[page]['math']} of {n} formulas are rendered")
-        for host in ('colab.research.google.com','raw.githubusercontent.com'):
-            if not any(urlsplit(a).hostname==host and a.endswith(f"{settings['branch']}/nbs/{name}") for a in seen[page]['notebook']): fault(page, f'no link to its notebook on {host}')
+        for what in notebook_faults(name, page, faults.seen.get(page), settings): faults.add(page, what)
+    wanted = entries(syms)
     for page,names in wanted.items():
-        have = seen.get(page, {}).get('documented', {})
+        have = faults.seen.get(page, {}).get('documented', {})
         for name in names:
-            if name not in have: fault(page, f'{name} has no entry with a link to its source')
-            elif (bad := source_fault(have[name], name, settings)): fault(page, bad)
-    return pages, faults, sum(map(len, wanted.values()))
+            bad = source_fault(have[name], name, settings) if name in have else f'{name} has no entry with a link to its source'
+            if bad: faults.add(page, bad)
+    return pages, faults.found, sum(map(len, wanted.values()))
 
-pages, faults, names = check()
-for page,what in faults: print(f'{page}: {what}')
-print(f'{len(pages)} pages, {names} names, {len(faults)} faults')
-sys.exit(bool(faults) or not pages)
+if __name__=='__main__':
+    pages, faults, names = check()
+    for page,what in faults: print(f'{page}: {what}')
+    print(f'{len(pages)} pages, {names} names, {len(faults)} faults')
+    sys.exit(bool(faults) or not pages)
