@@ -6,7 +6,8 @@ from pathlib import Path
 root = Path(__file__).resolve().parent.parent
 tmp = Path(tempfile.mkdtemp())
 copy, work = tmp/'tempo', tmp/'work'
-env = os.environ | dict(PYTHONPATH=str(copy), NO_PROXY='127.0.0.1', MPLBACKEND='agg', XDG_CACHE_HOME=str(tmp/'cache'), PYTHONWARNINGS='ignore')
+env = os.environ | dict(PYTHONPATH=str(copy), NO_PROXY='127.0.0.1', MPLBACKEND='agg',
+    XDG_CACHE_HOME=str(tmp/'cache'), PYTHONWARNINGS='ignore')
 
 def run(*cmd, cwd=work, fails=None):
     "What a command prints; it has to succeed, or to fail with these words"
@@ -29,13 +30,16 @@ def insert(nb, below, code):
     sources = [''.join(c['source']) for c in d['cells']]
     found = [i for i,s in enumerate(sources) if s.startswith('#| export') and below in s]
     assert len(found)==1, f'{nb}: {len(found)} exported cells hold {below!r}'
-    cell = dict(cell_type='code', execution_count=None, id=f'{abs(hash(code)):08x}'[:8], metadata={}, outputs=[], source='#| export\n'+code)
+    cell = dict(cell_type='code', execution_count=None,
+        id=f'{abs(hash(code)):08x}'[:8],
+        metadata={}, outputs=[], source='#| export\n'+code)
     d['cells'].insert(found[0]+1, cell)
     f.write_text(json.dumps(d, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
 
 def copied():
     "The checkout as git sees it"
-    listed = subprocess.run(['git','ls-files','-co','--exclude-standard'], cwd=root, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(['git','ls-files','-co','--exclude-standard'], cwd=root, capture_output=True,
+        text=True, check=True).stdout
     for f in listed.splitlines():
         if not (root/f).is_file(): continue
         (copy/f).parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ from nbclient.exceptions import CellExecutionError
 
 root = Path(__file__).resolve().parent.parent
 LIMIT = 300                                                      # KB
-FLAGS = re.search(r'^tst_flags\s*=\s*(.*)$', (root/'settings.ini').read_text(encoding='utf-8'), re.M)[1].split()
+FLAGS = re.search(r'^tst_flags\s*=\s*(.*)$', (root/'settings.ini').read_text(encoding='utf-8'),
+    re.M)[1].split()
 BAR = re.compile(r'<progress|\r|\d+%\||█|\[\d+/\d+ [\d:]+(?:<|&lt;)')
 PATH = re.compile(r'(?<![\w.~/:-])/(?:tmp|home|root|Users|var/folders)/[^\s\'"<>)]*|\b[A-Z]:\\{1,2}[A-Za-z]\w*')
 FROM_RESULTS = 'index', 'claim', 'speed'                         # their tables and sentences (`echo: false`) are made from results/ alone
@@ -94,7 +95,8 @@ def run(path):
     nb.cells = [c for c in nb.cells if c.cell_type!='code' or not left_out(c.source)]
     for c in nb.cells:
         if c.cell_type=='code': c.outputs, c.execution_count = [], None
-    client = NotebookClient(nb, timeout=1200, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent))))
+    client = NotebookClient(nb, timeout=1200, kernel_name='python3',
+        resources=dict(metadata=dict(path=str(path.parent))))
     try: client.execute()
     except CellExecutionError as e:
         yield 'run', re.sub(r'\x1b\[[0-9;]*m', '', str(e)).strip()[-600:]

@@ -22,7 +22,8 @@ def tidy(cell):
     if cell.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', cell.source, re.M): cell.source = ''
     for o in cell.get('outputs', []):
         html = o.get('data', {}).get('text/html')
-        if html: o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(html), flags=re.S)
+        if html: o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(html),
+            flags=re.S)
 
 def processed():
     "The front page as nbdev prepares it for quarto, hidden sources left out"

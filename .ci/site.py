@@ -37,7 +37,8 @@ class NbdevSite(Site):
     def render_page(self, page):
         super().render_page(page)
         page.html = re.sub(r'<span class="math (inline|display)">(.*?)</span>', mathml, page.html, flags=re.S)
-        for part in page.env.get('search', []): part['text'] = re.sub(r'\[`([^`]+)`\]\(https?:[^)\s]*\)', r'\1', part['text'])
+        for part in page.env.get('search', []): part['text'] = re.sub(r'\[`([^`]+)`\]\(https?:[^)\s]*\)',
+            r'\1', part['text'])
         page.env['math'] = False                                                     # KaTeX is not needed
     def copy_assets(self, nav):
         super().copy_assets(nav)

@@ -84,7 +84,8 @@ def measure(backbone, size):
 
 def finetune(weights):
     "The same for the whole network, at home"
-    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5,20], runs=5, arch=LITE0, size=128, points=1))}
+    return {HOME: accuracies(semisup_eval(weights, args.data/HOME, [1,5,20],
+        runs=5, arch=LITE0, size=128, points=1))}
 
 def source(study, seed, clips=None):
     "What is trained on: all clips, some of them, or the one video"
@@ -111,7 +112,8 @@ def one(study, setting, seed):
     t, settings = time.perf_counter(), dict(STUDIES[study][setting])
     if study not in WHOLE: settings = BASE | settings
     size = settings.get('size', 128)
-    row = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs, threads=torch.get_num_threads())
+    row = dict(kind='claim', study=study, setting=setting, seed=seed, jobs=args.jobs,
+        threads=torch.get_num_threads())
     if study=='start': accs = measure(create_backbone(LITE0), size)
     elif setting=='ImageNet start': accs = finetune('imagenet')
     elif study=='fine-tuned': accs = finetune(model_file('recipe', 'default', seed))
@@ -149,9 +151,12 @@ def left_to_do():
 def child(job, began, jobs):
     "One job in a process of its own, one of `jobs` at a time; whether it failed"
     env = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//jobs)))
-    cmd = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--jobs', str(jobs), '--one', json.dumps(job)]
+    cmd = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--jobs', str(jobs),
+        '--one', json.dumps(job)]
     p = subprocess.run(cmd, env=env, capture_output=True, text=True)
-    print(f'{time.perf_counter()-began:6.0f} s', *job, p.stderr[-2000:] if p.returncode else 'done', flush=True)
+    print(f'{time.perf_counter()-began:6.0f} s', *job,
+        p.stderr[-2000:] if p.returncode else 'done',
+        flush=True)
     return p.returncode!=0
 
 def main():
@@ -164,7 +169,8 @@ def main():
 
 if __name__=='__main__':
     rows = Path(__file__).resolve().parent.parent/'results'/'claim.jsonl'
-    p = parser(__doc__, data=Path('../shared/data'), only=','.join(STUDIES), seeds='42,1,2', jobs=2, out=rows)
+    p = parser(__doc__, data=Path('../shared/data'), only=','.join(STUDIES), seeds='42,1,2',
+        jobs=2, out=rows)
     p.add_argument('--models', type=Path, help='a folder to keep the backbones in; fine-tuning needs it')
     p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()

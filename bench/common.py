@@ -55,7 +55,8 @@ class Results:
         ratio = np.atleast_1d(ratio)
         median = float(np.median(ratio))
         target, met = judge(median, least, most)
-        row = dict(bench=self.bench, what=what, value=middle(tempo), unit=unit, against=name, other=middle(other), ratio=round(median,4))
+        row = dict(bench=self.bench, what=what, value=middle(tempo), unit=unit, against=name,
+            other=middle(other), ratio=round(median,4))
         row['ratio_spread'] = [round(float(ratio.min()),4), round(float(ratio.max()),4)]
         row |= dict(repeats=len(ratio), target=target, met=met, settings={**self.settings, **settings})
         run = os.environ.get('TEMPO_BENCH_RUN')                # `bench/run` says which go this belongs to

@@ -144,13 +144,15 @@ def bench_pairs(res, video, dims, tmp, quick):
     items = n//2 + np.arange(64 if quick else 256)      # frames that have PNGs, and neighbours on both sides
     pngs = write_pngs(video, tmp, range(items[0]-TAU, items[-1]+TAU+1))
     tempo = tempo_pairs(dl, 3)
-    slow = dict(tempo=tempo, tempo_float=tempo_pairs(dl, 1, True), decord=decord_pairs(video, dims, pairs, 2 if quick else 8, rng))
+    slow = dict(tempo=tempo, tempo_float=tempo_pairs(dl, 1, True),
+        decord=decord_pairs(video, dims, pairs, 2 if quick else 8, rng))
     for kind,files in pngs.items(): slow[kind] = png_pairs(files, n, items, 16 if quick else BS, rng)
     got = rounds(slow, 5 if quick else 9)
     quick_two = dict(tempo=tempo, numpy=numpy_pairs(frames, [*pairs.reshape(-1,BS,2)]*3))
     fast = rounds(quick_two, 9 if quick else 15)        # alone: both are quick
     def add(what, got, who, name, **kw):
-        res.add(what, 'pairs/s', got[who], got[name], name, got[who]/got[name], bs=BS, frames=n, **kw)
+        res.add(what, 'pairs/s', got[who], got[name], name, got[who]/got[name],
+            bs=BS, frames=n, **kw)
     add('pairs', got, 'tempo', 'png', least=100)
     add('pairs', got, 'tempo', 'decord', least=20)
     add('pairs', fast, 'tempo', 'numpy', least=.5)
@@ -173,7 +175,9 @@ def bench_build(res, video, dims, n, tmp, quick):
         return n/s
     bare = lambda: n/seconds(decord_loop, video, dims)
     got = rounds(dict(tempo=shard, decord=bare), 5 if quick else 9)
-    res.add('building', 'frames/s', got['tempo'], got['decord'], 'decord', got['tempo']/got['decord'], least=.8, frames=n, threads=1)
+    res.add('building', 'frames/s', got['tempo'], got['decord'], 'decord',
+        got['tempo']/got['decord'],
+        least=.8, frames=n, threads=1)
 
 # ---- memory
 
@@ -204,7 +208,8 @@ def bench_memory(res, tmp, quick):
     grown = np.array([g['most']-g['before'] for g in got])
     frames = n*SIZE*SIZE*3/1e6
     said = dict(frames=n, batches=batches, bs=BS)
-    res.add('memory, whole process', 'MB', most, np.full(1, 1000.), 'limit', most/1000, most=1, **said)
+    res.add('memory, whole process', 'MB', most, np.full(1, 1000.), 'limit', most/1000, most=1,
+        **said)
     res.add('memory, since the imports', 'MB', grown, np.full(1, frames), 'all frames', grown/frames, **said)
 
 # ---- growth
@@ -250,9 +255,13 @@ def bench_growth(res, tmp, quick):
     for n in sizes:
         draw, fetch, copy = np.median(got[f'tempo{n}'], 0).round(3)
         parts = dict(draw_us=draw, fetch_us=fetch, copy_us=copy)
-        res.add(f'a pair, {n:,} frames', 'µs', total[n], bare[n], 'np.stack', total[n]/bare[n], frames=n, **parts)
+        res.add(f'a pair, {n:,} frames', 'µs', total[n], bare[n], 'np.stack',
+            total[n]/bare[n],
+            frames=n, **parts)
     grown, grown_bare = total[many]/total[few], bare[many]/bare[few]
-    res.add(f'a pair, {few:,} to {many:,}', 'µs', total[many], total[few], f'at {few:,}', grown, frames=many)
+    res.add(f'a pair, {few:,} to {many:,}', 'µs', total[many],
+        total[few], f'at {few:,}',
+        grown, frames=many)
     res.add('same, beside np.stack', 'x', grown, grown_bare, 'np.stack', grown/grown_bare, most=1.1, frames=many)
     for n in sizes:
         drawn, pdf = got[f'tempo{n}'][:,0], got[f'pdf{n}']
@@ -265,7 +274,9 @@ def facts(video):
     from decord import VideoReader, cpu
     vr = VideoReader(str(video), ctx=cpu(0), num_threads=1)
     h, w, _ = vr[0].shape
-    return dict(video=video.name, pixels=f'{w}x{h}', video_frames=len(vr), key_frames=len(vr.get_key_indices())), fit_dims(w, h, SIZE)
+    return dict(video=video.name, pixels=f'{w}x{h}',
+        video_frames=len(vr),
+        key_frames=len(vr.get_key_indices())), fit_dims(w, h, SIZE)
 
 def run(video, quick, out, tmp):
     "All benchmarks on one video"
@@ -275,7 +286,8 @@ def run(video, quick, out, tmp):
         stage('video')
         video = make_video(tmp/'synthetic.mp4', *((100,750) if quick else (600,3000)))
     said, dims = facts(video)
-    res = Results(out, 'data', **said, size=SIZE, quick=quick, load=round(os.getloadavg()[0],1))
+    res = Results(out, 'data', **said, size=SIZE, quick=quick,
+        load=round(os.getloadavg()[0],1))
     stage('pairs a second')
     bench_pairs(res, video, dims, tmp, quick)
     stage('building')

@@ -62,7 +62,8 @@ def one_number(res, runs, iters, repeats):
     (x, y), (xt, yt) = features()
     idx = [subset(y, PC, seed=r) for r in range(runs)]
     def tempo():
-        _, preds = sgd_preds(x, y, xt, idx, n_classes=K, seeds=list(range(runs)), iters=iters, points=POINTS, **SGD)
+        _, preds = sgd_preds(x, y, xt, idx, n_classes=K, seeds=list(range(runs)),
+            iters=iters, points=POINTS, **SGD)
         return (preds==yt.numpy()).mean(-1)
     def other(): return [loop(x, y, xt, yt, i, r, iters) for r,i in enumerate(idx)]
     accs = tempo().T                                              # (runs,points)
@@ -70,7 +71,9 @@ def one_number(res, runs, iters, repeats):
     last = round(float(accs[:,-1].mean()), 4)
     res.add('largest difference of an accuracy', 'points', off, 0, 'loop', off, most=.5, runs=runs, iters=iters, last_accuracy=last)
     t = rounds(dict(tempo=lambda: seconds(tempo), loop=lambda: seconds(other)), repeats)
-    res.add(f'linear, {runs} runs, n = {PC}', 's', t['tempo'], t['loop'], 'loop', t['loop']/t['tempo'], least=10, runs=runs, iters=iters)
+    res.add(f'linear, {runs} runs, n = {PC}', 's', t['tempo'], t['loop'], 'loop',
+        t['loop']/t['tempo'],
+        least=10, runs=runs, iters=iters)
 
 def five_numbers(res, runs, iters, repeats):
     "All runs at five numbers of labels together, against as many times one run of the loop"
@@ -82,7 +85,8 @@ def five_numbers(res, runs, iters, repeats):
     def other(): return len(idx)*seconds(loop, x, y, xt, yt, idx[-1], 0, iters)
     t = rounds(dict(tempo=lambda: seconds(tempo), loop=other), repeats)
     what = f'linear, {runs} runs of each n = 1, 5, 10, 15, 20 together (beside fifty times one)'
-    res.add(what, 's', t['tempo'], t['loop'], 'loop', t['loop']/t['tempo'], least=10, runs=len(idx), iters=iters)
+    res.add(what, 's', t['tempo'], t['loop'], 'loop', t['loop']/t['tempo'],
+        least=10, runs=len(idx), iters=iters)
 
 def extraction(res, n, repeats):
     "Features of `n` pictures, against a bare loop"
@@ -95,14 +99,17 @@ def extraction(res, n, repeats):
         assert torch.equal(bare(), extract_features(b, images))
         t = rounds(dict(tempo=lambda: seconds(extract_features, b, images), bare=lambda: seconds(bare)), repeats)
         what = f'features, {arch}, {size} px'
-        res.add(what, 'pictures/s', n/t['tempo'], n/t['bare'], 'bare loop', t['bare']/t['tempo'], least=.9, pictures=n)
+        res.add(what, 'pictures/s', n/t['tempo'], n/t['bare'], 'bare loop',
+            t['bare']/t['tempo'],
+            least=.9, pictures=n)
 
 def main():
     p = parser(__doc__)
     p.add_argument('--quick', action='store_true', help='a minute, for a look')
     p.add_argument('--out', type=Path, help='a .jsonl file to append the rows to; without it, they are only shown')
     a = p.parse_args()
-    res = Results(a.out, 'eval', threads=torch.get_num_threads(), quick=a.quick, load=round(os.getloadavg()[0],1))
+    res = Results(a.out, 'eval', threads=torch.get_num_threads(), quick=a.quick,
+        load=round(os.getloadavg()[0],1))
     iters, repeats = (300, 2) if a.quick else (3000, 3)
     one_number(res, 10, iters, repeats)
     five_numbers(res, 10, iters, repeats)

@@ -32,7 +32,8 @@ def of_ones(backbone, data, name, ignore_bias):
     head.weight.data.fill_(1)
     info = kw['info'] | dict(protocol='ones')
     masks = find_masks(data, d.test)
-    return relevance_of(nn.Sequential(b, head), d.test, masks, name=f'{name}, a head of ones', ignore_bias=ignore_bias, info=info)
+    return relevance_of(nn.Sequential(b, head), d.test, masks, name=f'{name}, a head of ones',
+        ignore_bias=ignore_bias, info=info)
 
 def relevance(models, data, out):
     "A row for each model, head and treatment of biases"
@@ -48,12 +49,15 @@ def under_disturbance(models, data, out):
     "A row for each model and disturbance"
     for kind in (*DISTURBANCES, *ATTACKS):
         runs = 2 if kind=='pgd' else 3
-        for r in robustness(models, data, [kind], runs=runs, strengths=dict(pgd=[0,.25,.5,1]), **HERE):
+        for r in robustness(models, data, [kind], runs=runs,
+            strengths=dict(pgd=[0,.25,.5,1]),
+            **HERE):
             r.save(out)
             print(r, flush=True)
 
 def main():
-    args = parser(__doc__, data=Path('../shared/data'), models=Path('/tmp/models'), only='relevance,robustness', out='results/explain.jsonl').parse_args()
+    args = parser(__doc__, data=Path('../shared/data'),
+        models=Path('/tmp/models'), only='relevance,robustness', out='results/explain.jsonl').parse_args()
     models = {'ImageNet': 'imagenet'}
     for seed in TRAININGS: models[f'Tempo, seed {seed}'] = args.models/f'tempo-clips-{seed}.safetensors'
     if 'relevance' in args.only: relevance(models, args.data/'asl24', args.out)

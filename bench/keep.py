@@ -32,7 +32,8 @@ class Shadow(Ema):
 def measure(backbone, recipe, weights, args, **more):
     "Three linear evaluations, a row each"
     for d,ns in DATA.items():
-        r = linear_eval(backbone, args.data/d, ns, size=BASE['size'], name=f'{recipe}, {weights}')
+        r = linear_eval(backbone, args.data/d, ns, size=BASE['size'],
+            name=f'{recipe}, {weights}')
         r.save(args.out, kind='keep', recipe=recipe, weights=weights, **more)
         print(d, r, flush=True)
 
@@ -48,7 +49,8 @@ def one(name, args):
     if name=='start': return measure(start, 'start', 'imagenet', args)
     settings = BASE | RECIPES[name]
     video = settings.pop('video', 'asl24_video/clips')
-    learn = train_tempo(args.data/video, LITE0, weights=start, out=None, cbs=Shadow(.98), **settings)
+    learn = train_tempo(args.data/video, LITE0, weights=start, out=None, cbs=Shadow(.98),
+        **settings)
     b = learn.model.backbone
     variants = {'as trained': b, 'moving average': learn.shadow.avg.module}
     for share in (.85,.7,.5): variants[f'average {share}'] = interpolated(b, learn.start, share)

@@ -27,7 +27,8 @@ from common import parser
 SIZE = 96
 VIDEO = dict(clips=('asl24_video/clips', 500), asl10=('asl10/video.mp4', 100))     # source, steps
 DATA = ('asl24_video','asl24','asl10')
-FINETUNE = dict(asl24_video=([1,5,20], ['clips']), asl24=([1,5], ['clips']), asl10=([1,5], ['clips','asl10']))   # labels per class; which trainings
+FINETUNE = dict(asl24_video=([1,5,20], ['clips']), asl24=([1,5], ['clips']),
+    asl10=([1,5], ['clips','asl10']))   # labels per class; which trainings
 
 HERE = dict(size=SIZE, arch=LITE0)
 
@@ -39,7 +40,8 @@ def train(args):
             f = args.models/f'tempo-{video}-{seed}.safetensors'
             models[f'Tempo on {video}, seed {seed}'] = f
             if 'train' not in args.only or f.exists(): continue
-            train_tempo(args.data/source, LITE0, proximity=15, bs=96, size=SIZE, steps=steps, seed=int(seed), out=f)
+            train_tempo(args.data/source, LITE0, proximity=15, bs=96, size=SIZE, steps=steps,
+                seed=int(seed), out=f)
     return models
 
 def keep(compared, args, *what):
@@ -61,9 +63,11 @@ def main():
             ns, which = FINETUNE[d]
             names = [f'Tempo on {video}, seed {first}' for video in which]
             named = dict(imagenet='imagenet') | {name: models[name] for name in names}
-            keep(compare(named, args.data/d, semisup_eval, samples_pc=ns, points=4, **HERE), args, d, 'finetune')
+            keep(compare(named, args.data/d, semisup_eval, samples_pc=ns, points=4, **HERE),
+                args, d, 'finetune')
     if 'bn' in args.only:
-        r = semisup_eval('imagenet', args.data/DATA[0], 5, points=4, bn=True, name='imagenet, BatchNorm learns', **HERE)
+        r = semisup_eval('imagenet', args.data/DATA[0], 5, points=4, bn=True,
+            name='imagenet, BatchNorm learns', **HERE)
         r.save(args.out, size=SIZE)
         print(r)
 

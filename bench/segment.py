@@ -85,8 +85,10 @@ def cost(args):
     n = len(read_coco(train)['categories'])
     batches = CocoBatches(train, 40, 4)
     build_model = importlib.import_module('detectron2.modeling').build_model
-    ours = Stepper(build_model(detectron2_config(b, n, small=True)), batches, lambda pairs: [[as_detectron2(*p) for p in pairs]])
-    theirs = Stepper(torchvision_mask_rcnn(b, n, small=True), batches, lambda pairs: [list(o) for o in zip(*pairs)])
+    ours = Stepper(build_model(detectron2_config(b, n, small=True)), batches,
+        lambda pairs: [[as_detectron2(*p) for p in pairs]])
+    theirs = Stepper(torchvision_mask_rcnn(b, n, small=True), batches,
+        lambda pairs: [list(o) for o in zip(*pairs)])
     with importlib.import_module('detectron2.utils.events').EventStorage(): r = rounds(dict(detectron2=ours, torchvision=theirs), 20)
     res = Results(args.speed, 'segment', arch=LITE0, size=128, bs=4, threads=torch.get_num_threads())
     ratio = r['detectron2']/r['torchvision']

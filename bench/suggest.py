@@ -50,7 +50,8 @@ class Judge:
         i = np.array([f for f in frames if self.y[f]>=0])                     # whoever labels throws the empty wall away
         found, y = np.unique(self.y[i], return_inverse=True)
         x = cached_features(self.backbone, self.store[i], cache=False)
-        preds, _ = logreg_preds(x, y, self.features, np.arange(len(i))[None], n_classes=len(found), C=10.)
+        preds, _ = logreg_preds(x, y, self.features, np.arange(len(i))[None],
+            n_classes=len(found), C=10.)
         return found[preds[0]]==self.test.labels, len(found)
 
 def welch(a, b):
@@ -75,7 +76,9 @@ def difference(hits, base):
     "How far one way of picking is ahead of picking at random"
     accs = hits.mean(1)
     both = [round(float(v),4) for v in two_way_interval(hits-base)]
-    return dict(mean=round(float(accs.mean()-base.mean()),4), over_picks=welch(accs, base.mean(1)), over_picks_and_stills=both)
+    return dict(mean=round(float(accs.mean()-base.mean()),4),
+        over_picks=welch(accs, base.mean(1)),
+        over_picks_and_stills=both)
 
 def measure(judge, n):
     "Accuracies, classes found and differences at `n` frames for each class"
@@ -96,9 +99,12 @@ def main():
             for b in args.backbones.split(','):
                 judge = Judge(get_backbone(b, LITE0), args.data/make.__name__, store, names)
                 for n in (1,5):
-                    facts = dict(kind='suggest', data=make.__name__, backbone=Path(b).stem, size=SIZE, n=n, frames=n*len(judge.classes), picks=PICKS)
+                    facts = dict(kind='suggest', data=make.__name__, backbone=Path(b).stem, size=SIZE, n=n,
+                        frames=n*len(judge.classes),
+                        picks=PICKS)
                     row = add_row(args.out, **facts, test_stills=len(judge.test), **measure(judge, n))
                     means = {name: round(100*float(a.mean()),1) for name,a in row['accs'].items()}
-                    print(row['data'], row['backbone'], n, means, row['classes_found'], row['difference_to_random'], flush=True)
+                    print(row['data'], row['backbone'], n, means, row['classes_found'],
+                        row['difference_to_random'], flush=True)
 
 if __name__=='__main__': main()

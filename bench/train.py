@@ -88,18 +88,23 @@ def bare(tmp, arch, size, steps):
     b = create_backbone(arch, None)
     model = TempoModel(b, Projector(b.n_features)).to(memory_format=torch.channels_last)
     crit = BarlowTwinsLoss()
-    return train(batches, lambda x1,x2: crit(model(x1.float()/255, x2.float()/255)), model.parameters())
+    return train(batches,
+        lambda x1,x2: crit(model(x1.float()/255, x2.float()/255)),
+        model.parameters())
 
 def thesis(tmp, arch, size, steps):
     "A loop in the thesis's style"
     files = {int(f.stem): f for f in (tmp/'png').glob('*.png')}
     items = PerItem(files, max(files)+1)
-    items.tfm = T.Compose([T.Resize(size), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-    some = np.random.default_rng().integers(min(files)+TAU, max(files)-TAU, (steps+SPARE)*BS).tolist()
+    items.tfm = T.Compose([T.Resize(size), T.ToTensor(),
+        T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    some = np.random.default_rng().integers(min(files)+TAU, max(files)-TAU,
+        (steps+SPARE)*BS).tolist()
     b = create_backbone(arch, None)
     net, head, crit = b.body, Projector(b.n_features), BarlowTwinsLoss()
     batches = ((x1,x2) for x1,x2,_ in loaded(items, some, steps))
-    return train(batches, lambda x1,x2: crit((head(net(x1)), head(net(x2)))), [*net.parameters(), *head.parameters()])
+    return train(batches, lambda x1,x2: crit((head(net(x1)), head(net(x2)))),
+        [*net.parameters(), *head.parameters()])
 
 def lightly_views(size, plain):
     "What lightly makes of a picture: two views"
@@ -122,7 +127,8 @@ def lightly(tmp, arch, size, steps, plain=False, layout=torch.contiguous_format)
     head = BarlowTwinsProjectionHead(b.n_features, 1024, 1024)
     some = torch.randint(len(data), ((steps+SPARE)*BS,)).tolist()
     batches = (views for views,*_ in loaded(data, some, steps))
-    return train(batches, lambda x1,x2: crit(head(net(x1)), head(net(x2))), [*net.parameters(), *head.parameters()])
+    return train(batches, lambda x1,x2: crit(head(net(x1)), head(net(x2))),
+        [*net.parameters(), *head.parameters()])
 
 CONTENDERS = dict(
     tempo=tempo,
@@ -175,7 +181,8 @@ def measure(res, peers, arch, size, quick):
     for who,name,least in COMPARED:
         if who not in got or name not in got: continue
         what = f"{arch}, {size} px{SAID.get(who, '')}"
-        res.add(what, 'pairs/s', got[who], got[name], name, got[who]/got[name], least=least, arch=arch, size=size)
+        res.add(what, 'pairs/s', got[who], got[name], name, got[who]/got[name],
+            least=least, arch=arch, size=size)
 
 def contenders(names):
     "Those that can run here"
@@ -188,11 +195,13 @@ def run(a, tmp):
     video = a.video or make_video(tmp/'synthetic.mp4', *((100,750) if a.quick else (300,1500)))
     began = time.perf_counter()
     sizes = [int(s) for s in a.sizes.split(',')]
-    for size in sizes: store = FrameStore.build(video, tmp/f'store{size}', size, workers=0, progress=False)
+    for size in sizes: store = FrameStore.build(video, tmp/f'store{size}', size,
+        workers=0, progress=False)
     write_pngs(video, tmp, range(0, min(len(store), 600)))
     peers = {name: Peer(name, tmp) for name in contenders(a.contenders.split(','))}
     load = round(os.getloadavg()[0], 1)
-    res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(), quick=a.quick, load=load)
+    res = Results(a.out, 'train', video=Path(video).name, bs=BS, threads=torch.get_num_threads(),
+        quick=a.quick, load=load)
     for arch in a.only.split(',') if a.only else ARCHS:
         for size in sizes:
             measure(res, peers, arch, size, a.quick)
