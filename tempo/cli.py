@@ -213,8 +213,10 @@ def tempo_segment(
     starts = name_starts(path, name, None if against=='none' else against)
     _same_arch(starts, arch)
     check_writable(results)
-    settings = dict(config=config, bs=bs, lr=lr, every=every, size=size, seeds=range(seeds), classes=classes, arch=arch, out=out, resume=resume)
-    found = [train_segmentation(backbone, data, engine, iters, name=n, **settings) for n,backbone in reversed(starts)]
+    settings = dict(config=config, bs=bs, lr=lr, every=every, size=size, seeds=range(seeds),
+        classes=classes, arch=arch, out=out, resume=resume)
+    found = [train_segmentation(backbone, data, engine,
+        iters, name=n, **settings) for n,backbone in reversed(starts)]
     _report_segmentation(found, Path(out), results)
 
 # %% ../nbs/09_cli.ipynb #9e0f0c02
@@ -304,7 +306,9 @@ def _eval_trained(weights, out, data, results, *, size, arch, video):
     from tempo.report import compare
     compared = compare({weights:weights, 'tempo':out}, data, linear_eval, baseline=weights, size=size, arch=arch)
     print(compared)
-    for result, backbone in zip(compared.results, (weights, out)): result.save(results, backbone=Path(backbone).name, video=video)
+    for result, backbone in zip(compared.results, (weights, out)): result.save(results,
+        backbone=Path(backbone).name,
+        video=video)
 
 # %% ../nbs/09_cli.ipynb #6054294f
 def _rows_about(backbone, path, results):

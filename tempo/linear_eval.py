@@ -20,18 +20,29 @@ from .suggest import Suggestion, suggest_labels
 PROTOCOLS = ('lbfgs','thesis')
 
 # %% ../nbs/04_linear_eval.ipynb #8226bd0d
-def _lbfgs(a, y, b, draws, n_classes, C): # predictions (len(ns),runs,M), and the C of each run
+def _lbfgs_preds(a, y, b, draws, n_classes, C):
+    "Predictions (len(draws),runs,M) of logistic regression, and the C of each run"
     preds, Cs = [], []
     for idx in draws:
-        idx = idx[:1] if len(idx[0])==len(y) else idx          # every draw of all stills is the same problem
-        p,c = logreg_preds(a, y, b, np.stack(idx), n_classes=n_classes, C=C)
-        preds.append(np.broadcast_to(p, (len(draws[0]),p.shape[1]))); Cs.append(c.tolist())
+        runs = len(idx)
+        if len(idx[0])==len(y): idx = idx[:1]                  # every draw of all stills is the same problem
+        p, c = logreg_preds(a, y, b, np.stack(idx), n_classes=n_classes, C=C)
+        preds.append(np.broadcast_to(p, (runs, p.shape[1])))
+        Cs.append(c.tolist())
     return np.stack(preds), Cs
+
+def _thesis_preds(a, y, b, draws, n_classes, seed, iters):
+    "Predictions (points,len(draws),runs,M) of gradient descent, and the iterations of the points"
+    runs = len(draws[0])
+    seeds = [seed+r for _ in draws for r in range(runs)]
+    looks, preds = sgd_preds(a, y, b, sum(draws, []), n_classes=n_classes, seeds=seeds,
+        iters=iters)
+    return preds.reshape(len(looks), len(draws), runs, len(b)), looks
 
 # %% ../nbs/04_linear_eval.ipynb #8e15c5da
 def linear_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`
+    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
     samples_pc=None, # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
     runs:int=10, # Draws of the labelled stills
     seed:int=0, # First seed of the draws: the same seed compares backbones on the same stills
@@ -47,23 +58,23 @@ def linear_eval(
 )->EvalResult:
     "Accuracy of a linear classifier on frozen features"
     if protocol not in PROTOCOLS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    t0 = time.time()
+    began = time.time()
     net, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch, test=test, name=name)
     ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    a, b = (cached_features(net, s.images, cache=cache) for s in (tr,te))
+    a, b = (cached_features(net, stills.images, cache=cache) for stills in (tr,te))
+    problem = a, tr.labels, b, draws, len(tr.classes)
     kw['info'] |= dict(kind='linear', protocol=protocol, seed=seed)
-    if protocol=='lbfgs': preds, kw['info']['C'] = _lbfgs(a, tr.labels, b, draws, len(tr.classes), C)
+    if protocol=='lbfgs': preds, kw['info']['C'] = _lbfgs_preds(*problem, C)
     else:
-        look, p = sgd_preds(a, tr.labels, b, sum(draws, []), n_classes=len(tr.classes), seeds=[seed+r for _ in ns for r in range(runs)], iters=iters)
-        p = p.reshape(len(look), len(ns), runs, len(te))
-        preds = p[-1]; kw |= dict(iters=look, curve=(p==te.labels).mean(-1))
-    kw['info']['seconds'] = round(time.time()-t0, 1)
+        over_time, kw['iters'] = _thesis_preds(*problem, seed, iters)
+        preds, kw['curve'] = over_time[-1], (over_time==te.labels).mean(-1)
+    kw['info']['seconds'] = round(time.time()-began, 1)
     return from_preds(preds, te.labels, ns, **kw)
 
 # %% ../nbs/04_linear_eval.ipynb #3d50312f
 def knn_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`
+    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
     k:int=20, # Neighbours that vote
     *,
     samples_pc=None, # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
@@ -78,10 +89,14 @@ def knn_eval(
 )->EvalResult:
     "Accuracy of nearest neighbours on frozen features"
     alone = test=='train'
-    net, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch, test=None if alone else test, name=name)
+    net, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch,
+        test=None if alone else test, name=name)
     ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    a, b = (cached_features(net, s.images, cache=cache) for s in (tr,te))
-    kw['info'] |= dict(kind='knn', protocol=f'{k} nearest neighbours, temperature {T:g}', seed=seed)
-    if alone: return EvalResult([[knn_accs(a[i], tr.labels[i], k=k, T=T) for i in idx] for idx in draws], ns, **kw)
+    a, b = (cached_features(net, stills.images, cache=cache) for stills in (tr,te))
+    kw['info'] |= dict(kind='knn',
+        protocol=f'{k} nearest neighbours, temperature {T:g}',
+        seed=seed)
+    if alone: return EvalResult([[knn_accs(a[i], tr.labels[i], k=k, T=T) for i in idx] for idx in draws],
+        ns, **kw)
     preds = [[knn_accs(a[i], tr.labels[i], b, k=k, T=T, preds=True) for i in idx] for idx in draws]
     return from_preds(preds, te.labels, ns, **kw)

@@ -110,7 +110,9 @@ class Pyramid(nn.Module):
         return self.fpn(OrderedDict(self.maps(x)))
 
 # %% ../nbs/06_segmentation.ipynb #d11261be
-LARGE = dict(fpn=256, fc=1024, mask_convs=4, anchors=(32,64,128,256,512), pre=2000, post=2000, rpn_batch=256, roi_batch=512, detections=100)
+LARGE = dict(fpn=256, fc=1024, mask_convs=4,
+    anchors=(32,64,128,256,512), pre=2000, post=2000,
+    rpn_batch=256, roi_batch=512, detections=100)
 
 def _proposals(s, small):
     "How many proposals go on, in training and at test time"
@@ -122,7 +124,9 @@ def _heads(s, n):
     "Box and mask heads for `n` classes, the background among them"
     ch = s['fpn']
     pool = lambda side: MultiScaleRoIAlign(LEVELS, side, 2)
-    box = dict(box_roi_pool=pool(7), mask_roi_pool=pool(14), box_head=TwoMLPHead(ch*49, s['fc']), box_predictor=FastRCNNPredictor(s['fc'], n))
+    box = dict(box_roi_pool=pool(7), mask_roi_pool=pool(14),
+        box_head=TwoMLPHead(ch*49, s['fc']),
+        box_predictor=FastRCNNPredictor(s['fc'], n))
     return box | dict(mask_head=MaskRCNNHeads(ch, (ch,)*s['mask_convs'], 1), mask_predictor=MaskRCNNPredictor(ch, ch, n))
 
 def torchvision_mask_rcnn(
@@ -140,7 +144,8 @@ def torchvision_mask_rcnn(
     norm = dict(image_mean=backbone.mean.flatten().tolist(), image_std=backbone.std.flatten().tolist())
     batch = dict(rpn_batch_size_per_image=s['rpn_batch'], box_batch_size_per_image=s['roi_batch'], box_detections_per_img=s['detections'])
     pyramid = Pyramid(backbone, s['fpn'])
-    return MaskRCNN(pyramid, rpn_anchor_generator=anchors, **sides, **norm, **batch, **_heads(s, n_classes+1), **_proposals(s, small))
+    return MaskRCNN(pyramid, rpn_anchor_generator=anchors, **sides, **norm, **batch, **_heads(s, n_classes+1),
+        **_proposals(s, small))
 
 # %% ../nbs/06_segmentation.ipynb #0d211402
 class CocoBatches:
@@ -196,7 +201,8 @@ def _found(prediction, picture_id, category_ids):
     boxes = torch.cat([corner, opposite-corner], 1).tolist()                # x, y, width, height
     for k,label in enumerate(p['labels'].tolist()):
         rle = encode((p['masks'][k,0]>.5).numpy())
-        yield dict(image_id=picture_id, category_id=category_ids[label-1], score=p['scores'][k].item(), bbox=boxes[k], segmentation=rle)
+        yield dict(image_id=picture_id, category_id=category_ids[label-1], score=p['scores'][k].item(),
+            bbox=boxes[k], segmentation=rle)
 
 def predict_coco(
     model, # torchvision's detector
@@ -254,7 +260,8 @@ def _callbacks(out, val, record, *, iters, lr, warmup, every, small, resume):
     "Evaluation, warm-up, checkpoints and, where small, clipping"
     share = min(warmup/iters, .99)
     rate = combine_scheds([share,1-share], [SchedLin(lr/1000,lr), SchedNo(lr,lr)])
-    cbs = [EvaluateAP(val, every, record), ParamScheduler(dict(lr=rate)), Checkpoint(Path(out)/'last.ckpt', every=every, resume=resume)]
+    cbs = [EvaluateAP(val, every, record), ParamScheduler(dict(lr=rate)),
+        Checkpoint(Path(out)/'last.ckpt', every=every, resume=resume)]
     return [*cbs, _ClipEach()] if small else cbs
 
 def train_torchvision(
@@ -281,9 +288,12 @@ def train_torchvision(
         n = len(read_coco(train)['categories'])
         model = _Losses(torchvision_mask_rcnn(backbone, n, small=small, size=size)).train()
         dl = NumberedDL(CocoBatches(train, iters, bs, seed), bs=None, n=every)
-        dls = DataLoaders(dl, NumberedDL(CocoBatches(train, iters, bs, seed), bs=None, n=every), device=default_device())
-        cbs = _callbacks(out, val, record, iters=iters, lr=lr, warmup=warmup, every=every, small=small, resume=resume)
-        learn = Learner(dls, model, lambda losses,_: sum(losses.values()), opt_func=partial(SGD, mom=.9), wd=1e-4, cbs=cbs)
+        dls = DataLoaders(dl, NumberedDL(CocoBatches(train, iters, bs, seed), bs=None, n=every),
+            device=default_device())
+        cbs = _callbacks(out, val, record, iters=iters, lr=lr, warmup=warmup, every=every, small=small,
+            resume=resume)
+        learn = Learner(dls, model, lambda losses,_: sum(losses.values()),
+            opt_func=partial(SGD, mom=.9), wd=1e-4, cbs=cbs)
         with learn.no_bar(), learn.no_logging(): learn.fit(iters//every, lr)
         write_checkpoint(Path(out)/'model.pth', dict(model=model.net.state_dict()))
     finally: set_rng_state(was)
@@ -384,19 +394,24 @@ def train_segmentation(
     name = name or (Path(backbone).stem if isinstance(backbone, (str,Path)) else b.arch)
     train, val = coco_files(data, out, classes)
     names = [c['name'] for c in read_coco(train)['categories']]
-    info = dict(o, engine=engine, config=config, arch=b.arch, data=str(data), classes=names, start=weights_digest(b, digest_size=8))
+    info = dict(o, engine=engine, config=config, arch=b.arch, data=str(data), classes=names,
+        start=weights_digest(b, digest_size=8))
     engines = dict(detectron2=train_detectron2, torchvision=train_torchvision)
     one = partial(engines[engine], b, train, val, small=config=='small', **o)
     folder = Path(out)/name
-    runs = [_run(one, folder/f'seed-{s}', json.loads(json.dumps(info|dict(seed=s))), resume) for s in seeds]
-    return _curve(name, runs, info | dict(seeds=list(seeds), meta=b.meta), train, val, folder/f'seed-{seeds[0]}')
+    runs = [_run(one, folder/f'seed-{s}',
+        json.loads(json.dumps(info|dict(seed=s))),
+        resume) for s in seeds]
+    return _curve(name, runs, info | dict(seeds=list(seeds), meta=b.meta), train, val,
+        folder/f'seed-{seeds[0]}')
 
 def _curve(name, runs, info, train, val, folder):
     "The curve of several runs"
     ap = lambda kind: np.array([[row[kind] for row in rows] for rows in runs])
     info |= dict(train_stills=len(read_coco(train)['images']), val_stills=len(read_coco(val)['images']))
     info['seconds'] = [rows[-1]['seconds'] for rows in runs]
-    return APCurve(name, [row['iteration'] for row in runs[0]], ap('bbox'), ap('segm'), info, folder, val)
+    return APCurve(name, [row['iteration'] for row in runs[0]], ap('bbox'), ap('segm'),
+        info, folder, val)
 
 # %% ../nbs/06_segmentation.ipynb #f7d66b1d
 @patch
@@ -415,7 +430,8 @@ def iterations_to(self:APCurve,
 # %% ../nbs/06_segmentation.ipynb #dcab010a
 def _same_runs(base, ours):
     "Refuse curves whose runs are no pairs"
-    facts = lambda c: (c.iters, *(c.info.get(k) for k in ('seeds','engine','config','arch','classes','bs','lr','size')))
+    facts = lambda c: (c.iters, *(c.info.get(k) for k in ('seeds',
+        'engine','config','arch','classes','bs','lr','size')))
     if facts(base)==facts(ours): return
     raise ValueError(f"{ours.name} and {base.name} are not the same runs from two starts: give both the same seeds, iterations and settings")
 
@@ -479,7 +495,8 @@ def plot_ap(
     "AP over iterations, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
     panels = 1 if thesis is None else 2
-    fig, axs = plt.subplots(1, panels, figsize=(4.2*panels,3), squeeze=False, layout='constrained')
+    fig, axs = plt.subplots(1, panels, figsize=(4.2*panels,3),
+        squeeze=False, layout='constrained')
     for c,color in zip(curves, sns.color_palette('colorblind')):
         a = 100*c.at(kind)
         mean = a.mean(0)

@@ -29,8 +29,10 @@ from .evaldata import eval_setup
 
 # %% ../nbs/05_semisup.ipynb #18ba24a6
 PROTOCOLS = dict(
-    strong=dict(lr=.01, iters=80, bs=16, aug='light', mom=.9, depth=10., cycle=True, probe=True, bn=False),
-    thesis=dict(lr=.01, iters=200, bs=128, aug=None, mom=0., depth=1., cycle=False, probe=False, bn=True))
+    strong=dict(lr=.01, iters=80, bs=16, aug='light', mom=.9,
+        depth=10., cycle=True, probe=True, bn=False),
+    thesis=dict(lr=.01, iters=200, bs=128, aug=None, mom=0.,
+        depth=1., cycle=False, probe=False, bn=True))
 
 # %% ../nbs/05_semisup.ipynb #3733fae3
 def batches(
@@ -116,7 +118,8 @@ def finetune(
     train_dl = NumberedDL(_Batches(tr, drawn), bs=None, n=iters//points)
     dls = DataLoaders(train_dl, DataLoader(_Batches(te, fixed), bs=None), device=default_device())
     look = FineTune(aug, bn)
-    learn = Learner(dls, model, CrossEntropyLossFlat(), opt_func=partial(SGD, mom=mom), splitter=by_depth, wd=0., cbs=look)
+    learn = Learner(dls, model, CrossEntropyLossFlat(), opt_func=partial(SGD, mom=mom), splitter=by_depth,
+        wd=0., cbs=look)
     fit = learn.fit_one_cycle if cycle else learn.fit
     with learn.no_bar(), learn.no_logging(): fit(points, slice(lr/depth, lr))
     return torch.stack([torch.cat(p) for p in look.preds]).numpy()
@@ -178,6 +181,10 @@ def semisup_eval(
             model = _start(net, tr, idx, features)
             out.append(finetune(model, tr, te, idx, points=points, seed=seed+run, **opts))
     preds = np.stack(out).reshape(len(ns), runs, points, -1).transpose(2,0,1,3)   # (points,len(ns),runs,M)
-    kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed, seconds=round(time.time()-began,1), **_for_row(opts))
+    kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed,
+        seconds=round(time.time()-began,1),
+        **_for_row(opts))
     looks = np.arange(1,points+1)*opts['iters']//points
-    return from_preds(preds[-1], te.labels, ns, iters=looks, curve=(preds==te.labels).mean(-1), **kw)
+    return from_preds(preds[-1], te.labels, ns, iters=looks,
+        curve=(preds==te.labels).mean(-1),
+        **kw)
