@@ -13,20 +13,25 @@ from fastai.torch_core import TensorImage
 from fastai.vision.augment import AffineCoordTfm, Brightness, Contrast, Saturation, PadMode, affine_mat, setup_aug_tfms
 
 # %% ../nbs/01a_augment.ipynb #57422fb0
-def _affine(x, scale, shift, rotate): # fastai's form of a random affine map: one matrix a picture
-    u = lambda lo,hi: x.new_empty(len(x)).uniform_(lo,hi)
-    s, a = 1/u(*scale), u(-rotate,rotate)*math.pi/180
-    return affine_mat(s*a.cos(), -s*a.sin(), u(-2*shift,2*shift), s*a.sin(), s*a.cos(), u(-2*shift,2*shift))
+def _affine(x, scale, shift, rotate):
+    "fastai's form of a random affine map: one matrix a picture"
+    uniform = lambda lo,hi: x.new_empty(len(x)).uniform_(lo,hi)
+    s = 1/uniform(*scale)
+    a = uniform(-rotate,rotate)*math.pi/180
+    return affine_mat(s*a.cos(), -s*a.sin(), uniform(-2*shift,2*shift), s*a.sin(), s*a.cos(), uniform(-2*shift,2*shift))
+
+def _some_grey(x, p):
+    "Each picture grey with probability `p`"
+    grey = torch.rand(len(x), 1, 1, 1, device=x.device)<p
+    return torch.where(grey, x.mean(1, keepdim=True).expand_as(x), x)
 
 def _aug(scale, shift, rotate, light, p_grey=0.):
-    tfms = setup_aug_tfms([AffineCoordTfm(aff_fs=partial(_affine, scale=scale, shift=shift, rotate=rotate), pad_mode=PadMode.Reflection),
-                           Brightness(light, p=1.), Contrast(light, p=1.), Saturation(2*light, p=1.)])
+    "A function of a batch: one resampling, then light and colour"
+    place = AffineCoordTfm(aff_fs=partial(_affine, scale=scale, shift=shift, rotate=rotate), pad_mode=PadMode.Reflection)
+    tfms = setup_aug_tfms([place, Brightness(light, p=1.), Contrast(light, p=1.), Saturation(2*light, p=1.)])
     def f(x):
         for t in tfms: x = t(x, split_idx=0)
-        if p_grey: 
-            grey = torch.rand(len(x), 1, 1, 1, device=x.device)<p_grey
-            x = torch.where(grey, x.mean(1, keepdim=True).expand_as(x), x)
-        return x
+        return _some_grey(x, p_grey) if p_grey else x
     return f
 
 # %% ../nbs/01a_augment.ipynb #befa7222
@@ -36,7 +41,8 @@ def check_aug(
     aug, # 'light', 'strong', None for none, or a function of a batch
 ):
     "Raise where `aug` is none of these"
-    if aug is not None and not callable(aug) and aug not in AUGS: raise ValueError(f"aug={aug!r}: choose None, 'light', 'strong' or a function of a batch")
+    if aug is None or callable(aug) or aug in AUGS: return
+    raise ValueError(f"aug={aug!r}: choose None, 'light', 'strong' or a function of a batch")
 
 def augment(
     x, # (N,3,H,W), float in [0,1]
@@ -45,4 +51,5 @@ def augment(
     "Random scale, shift, brightness, contrast and saturation; 'strong' adds rotation and grey pictures, and more of each"
     check_aug(aug)
     if aug is None: return x
-    return (aug if callable(aug) else AUGS[aug])(TensorImage(x))
+    f = aug if callable(aug) else AUGS[aug]
+    return f(TensorImage(x))

@@ -10,18 +10,20 @@ import hashlib, json
 from dataclasses import asdict, replace
 import numpy as np
 from PIL import Image
-from .data import FrameStore, Clip, write_atomic
+from .utils import write_atomic
+from .data import FrameStore, Clip
 
 # %% ../nbs/00b_cuts.ipynb #19e7e561
 def signature(
     frames, # (n,H,W,3), uint8
 )->np.ndarray: # (n,g,g,3), uint8, with g about 16
     "Frames as a coarse grid of hue, saturation and value"
-    n,s = len(frames), min(frames.shape[1:3])
-    k = max(1, s//16)
-    a = np.ascontiguousarray(frames[:, :s//k*k, :s//k*k])
-    tall = Image.fromarray(a.reshape(-1, *a.shape[2:])).reduce(k).convert('HSV')   # all frames as one tall picture
-    return np.asarray(tall).reshape(n, s//k, s//k, 3)
+    n, side = len(frames), min(frames.shape[1:3])
+    k = max(1, side//16)
+    g = side//k
+    a = np.ascontiguousarray(frames[:, :g*k, :g*k])
+    tall = Image.fromarray(a.reshape(-1, *a.shape[2:]))             # all frames as one tall picture
+    return np.asarray(tall.reduce(k).convert('HSV')).reshape(n, g, g, 3)
 
 # %% ../nbs/00b_cuts.ipynb #416a1726
 def distance(
@@ -34,6 +36,13 @@ def distance(
     return d.mean((1,2,3))
 
 # %% ../nbs/00b_cuts.ipynb #c58ae8f4
+def _usual(d1):
+    "Mean of the four distances around each, two on either side; what lies outside the clip does not count"
+    n, away = len(d1), np.full(2, np.nan)
+    padded = np.r_[away, d1, away]
+    around = np.stack([padded[k:k+n] for k in (0,1,3,4)])
+    return np.nansum(around, 0)/np.maximum(1, (~np.isnan(around)).sum(0))
+
 def cut_scores(
     d1, # (n,) distance of each frame from the one before it; the first is ignored
     d2, # (n,) distance of each frame from the one before that; the first two are ignored
@@ -41,22 +50,39 @@ def cut_scores(
 )->np.ndarray: # (n,) score of a cut before each frame; 0 for the first
     "How far the change before each frame stands out from the changes around it"
     n = len(d1)
-    d1,d2 = np.r_[np.nan, d1[1:]], np.r_[np.inf, np.inf, d2[2:], np.inf][:n+1]
-    if n<3: d2 = np.full(n+1, np.inf)
-    around = np.stack([np.r_[np.full(2,np.nan), d1, np.full(2,np.nan)][k:k+n] for k in (0,1,3,4)])
-    usual = np.nansum(around, 0)/np.maximum(1, (~np.isnan(around)).sum(0))
-    return np.nan_to_num(np.minimum(d1, 1.5*np.minimum(d2[:n], d2[1:]))/(usual+floor))
+    d1 = np.r_[np.nan, d1[1:]]
+    across = np.full(n+1, np.inf)                                   # nothing lies on the other side of a clip's ends
+    if n>=3: across[2:n] = d2[2:]
+    two = np.minimum(across[:n], across[1:])
+    return np.nan_to_num(np.minimum(d1, 1.5*two)/(_usual(d1)+floor))
 
 # %% ../nbs/00b_cuts.ipynb #e36b221d
-def _distances(frames, lo, hi, chunk): # d1 and d2 of the frames [lo,hi)
-    d1,d2,kept = [],[],None
+def _distances(frames, lo, hi, chunk):
+    "Distances of the frames [lo,hi) from the one before, and from the one before that"
+    d1, d2, kept = [], [], None
     for a in range(lo, hi, chunk):
         s = signature(frames[a:min(a+chunk, hi)])
-        kept = np.concatenate([s[:1], s[:1]] if kept is None else [kept])
+        if kept is None: kept = np.concatenate([s[:1], s[:1]])
         s = np.concatenate([kept, s])
-        d1.append(distance(s[2:], s[1:-1])); d2.append(distance(s[2:], s[:-2]))
+        d1.append(distance(s[2:], s[1:-1]))
+        d2.append(distance(s[2:], s[:-2]))
         kept = s[-2:]
     return np.concatenate(d1), np.concatenate(d2)
+
+def _check_frames(frames, threshold):
+    "Refuse what holds no frames, and a threshold that finds everything"
+    if not threshold>0:
+        raise ValueError(f"threshold={threshold}: give a number above 0; 1.65 is what was measured to work, higher finds fewer cuts")
+    if isinstance(frames, FrameStore): return
+    is_film = getattr(frames,'ndim',0)==4 and frames.shape[-1]==3 and frames.dtype==np.uint8
+    if is_film: return
+    raise ValueError(f"frames is {type(frames).__name__} {getattr(frames,'shape','')}: give a FrameStore, or an array (T,H,W,3) of uint8")
+
+def _span(frames, clip):
+    "First and end frame of what is looked at"
+    lo, hi = clip or (0, len(frames))
+    if 0<=lo<hi<=len(frames): return lo, hi
+    raise ValueError(f"clip={lo, hi}: give a first and an end frame within the {len(frames)} frames there are")
 
 # %% ../nbs/00b_cuts.ipynb #7a0eb774
 def find_cuts(
@@ -67,20 +93,20 @@ def find_cuts(
     chunk:int=256, # Frames read at a time
 )->list: # The first frame of each new scene, as `frames` counts
     "Where the scene changes inside clips"
-    if not threshold>0: raise ValueError(f"threshold={threshold}: give a number above 0; 1.65 is what was measured to work, higher finds fewer cuts")
-    if not isinstance(frames, FrameStore) and (getattr(frames,'ndim',0)!=4 or frames.shape[-1]!=3 or frames.dtype!=np.uint8):
-        raise ValueError(f"frames is {type(frames).__name__} {getattr(frames,'shape','')}: give a FrameStore, or an array (T,H,W,3) of uint8")
+    _check_frames(frames, threshold)
     if clip is None and isinstance(frames, FrameStore):
         return [i for c in frames.clips for i in find_cuts(frames, c, threshold=threshold, chunk=chunk)]
-    lo,hi = (clip.lo,clip.hi) if isinstance(clip, Clip) else clip or (0,len(frames))
-    if not 0<=lo<hi<=len(frames): raise ValueError(f"clip={lo, hi}: give a first and an end frame within the {len(frames)} frames there are")
-    return (np.flatnonzero(cut_scores(*_distances(frames, lo, hi, chunk))>=threshold)+lo).tolist()
+    if isinstance(clip, Clip): clip = clip.lo, clip.hi
+    lo, hi = _span(frames, clip)
+    scores = cut_scores(*_distances(frames, lo, hi, chunk))
+    return (np.flatnonzero(scores>=threshold)+lo).tolist()
 
 # %% ../nbs/00b_cuts.ipynb #91f7acd6
-def _part(c, lo, hi): # the frames [lo,hi) of the store, all in clip `c`, as a clip of its own
+def _part(c, lo, hi):
+    "The frames [lo,hi) of the store, all in clip `c`, as a clip of its own"
     step = (c.last-c.first)/max(1, len(c)-1)       # a thinned store skips frames of the file
-    first,last = (c.first+round((i-c.lo)*step) for i in (lo, hi-1))
-    return replace(c, lo=lo, hi=hi, first=first, last=last)
+    in_file = lambda i: c.first+round((i-c.lo)*step)
+    return replace(c, lo=lo, hi=hi, first=in_file(lo), last=in_file(hi-1))
 
 def split_clip(
     c:Clip, # A clip
@@ -88,21 +114,26 @@ def split_clip(
     min_frames:int=2, # Scenes of fewer frames are left out
 )->list: # `Clip`s
     "The scenes of a clip"
-    edges = [c.lo, *sorted(i for i in set(cuts) if c.lo<i<c.hi), c.hi]
+    inside = sorted(i for i in set(cuts) if c.lo<i<c.hi)
+    edges = [c.lo, *inside, c.hi]
     return [_part(c, a, b) for a,b in zip(edges, edges[1:]) if b-a>=min_frames]
 
 # %% ../nbs/00b_cuts.ipynb #043a998c
 CUTS_FORMAT = 1  # raise it when the rule changes
 
-def _remembered(store, threshold): # the file that holds the cuts of `store`
+def _remembered(store, threshold):
+    "The file that holds the cuts of `store`"
     key = json.dumps([CUTS_FORMAT, threshold, store.index['shards'], store.bounds.tolist()])
     return store.path/'cuts'/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
 
 def _cuts_of(store, threshold):
+    "The cuts of `store`, found once"
     f = _remembered(store, threshold)
     if f.exists(): return json.loads(f.read_text())
     cuts = find_cuts(store, threshold=threshold)
-    try: f.parent.mkdir(exist_ok=True); write_atomic(f, json.dumps(cuts))
+    try:
+        f.parent.mkdir(exist_ok=True)
+        write_atomic(f, json.dumps(cuts))
     except OSError: pass                           # a read-only store: it costs time, not the result
     return cuts
 
@@ -114,9 +145,10 @@ def split_cuts(
     min_frames:int=2, # Scenes of fewer frames are left out
 )->FrameStore: # On the same files, with a clip for each scene
     "End clips where the scene changes, so that no pair crosses a cut"
-    if not isinstance(store, FrameStore): raise TypeError(f"split_cuts takes a FrameStore and got {store!r}. Open one with FrameStore.open(path), or build one.")
+    if not isinstance(store, FrameStore):
+        raise TypeError(f"split_cuts takes a FrameStore and got {store!r}. Open one with FrameStore.open(path), or build one.")
     if min_frames<2: raise ValueError(f"min_frames={min_frames}: a scene needs at least 2 frames to make a pair")
     if not threshold>0: raise ValueError(f"threshold={threshold}: give a number above 0, such as 1.65")
     cuts = _cuts_of(store, float(threshold))
-    clips = [p for c in store.clips for p in split_clip(c, cuts, min_frames)]
+    clips = [part for c in store.clips for part in split_clip(c, cuts, min_frames)]
     return FrameStore(store.path, dict(store.index, clips=[asdict(c) for c in clips]))
