@@ -11,9 +11,8 @@ __all__ = ['INSTALL_PAGE', 'WHEEL', 'NEEDS', 'SMALL', 'detectron2_available', 'n
 import contextlib, functools, importlib, importlib.util, io, json, logging, os, shutil, subprocess, sys, sysconfig, tempfile
 from pathlib import Path
 import numpy as np, torch, torchvision
-from fastcore.script import call_parse
 from timm.layers import freeze_batch_norm_2d
-from .data import clear_errors
+from .command import command
 from .backbones import LEVELS, Backbone, FeatureMaps, create_backbone
 from .checkpoint import rng_state, set_rng_state, write_checkpoint
 from .coco import read_coco
@@ -21,7 +20,8 @@ from .coco import read_coco
 # %% ../nbs/05b_detectron.ipynb #2da40949
 INSTALL_PAGE = 'https://detectron2.readthedocs.io/en/latest/tutorials/install.html'
 WHEEL = 'sal-detectron2==0.7.2 --hash=sha256:491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561'
-NEEDS = 'setuptools<81 fvcore iopath omegaconf>=2.1,<2.4 hydra-core>=1.1 pycocotools>=2.0.7 yacs>=0.1.8 tabulate termcolor>=1.1 cloudpickle tensorboard'.split()
+NEEDS = ['setuptools<81', 'fvcore', 'iopath', 'omegaconf>=2.1,<2.4', 'hydra-core>=1.1', 'pycocotools>=2.0.7', 'yacs>=0.1.8', 'tabulate',
+    'termcolor>=1.1', 'cloudpickle', 'tensorboard']
 
 def detectron2_available()->bool: # Can it be imported?
     "Whether detectron2 is installed"
@@ -29,50 +29,61 @@ def detectron2_available()->bool: # Can it be imported?
 
 def need_detectron2():
     "An error that says both ways to install it, where it is not"
-    if not detectron2_available(): raise ImportError(f"detectron2 is not installed. {INSTALL_PAGE} tells how to build it; where only PyPI is reached, "
+    if detectron2_available(): return
+    raise ImportError(f"detectron2 is not installed. {INSTALL_PAGE} tells how to build it; where only PyPI is reached, "
         "the command tempo_detectron2 installs a third party's upload of it. Without it, engine='torchvision' trains on the same data.")
 
 # %% ../nbs/05b_detectron.ipynb #86c7ce55
-def _pip(*args): # this environment's pip
+def _pip(*args):
+    "Run this environment's pip"
     p = subprocess.run([sys.executable,'-m','pip',*args], capture_output=True, text=True)
-    if p.returncode: raise RuntimeError(f"pip {args[0]} failed: {(p.stderr.strip().splitlines() or ['no message'])[-1]}. Is PyPI reached, and is pip installed (python -m ensurepip)?")
+    if not p.returncode: return
+    said = p.stderr.strip().splitlines() or ['no message']
+    raise RuntimeError(f"pip {args[0]} failed: {said[-1]}. Is PyPI reached, and is pip installed (python -m ensurepip)?")
 
-def _tidy(folder): # only the package and its facts stay, without the part that was compiled for another Python
-    keep = [folder/'detectron2', next(folder.glob('sal_detectron2-*.dist-info'))]
-    for f in keep[0].glob('_C.*.so'): f.unlink()
-    record = keep[1]/'RECORD'
-    rows = [l for l in record.read_text().splitlines() if l.startswith(('detectron2/','sal_detectron2-')) and not l.startswith('detectron2/_C.')]
+def _tidy(folder):
+    "Only the package and its facts stay, without the part that was compiled for another Python"
+    package, facts = folder/'detectron2', next(folder.glob('sal_detectron2-*.dist-info'))
+    for f in package.glob('_C.*.so'): f.unlink()
+    record = facts/'RECORD'
+    ours = [l for l in record.read_text().splitlines() if l.startswith(('detectron2/','sal_detectron2-'))]
+    rows = [l for l in ours if not l.startswith('detectron2/_C.')]
     record.write_text('\n'.join(rows)+'\n')
-    return keep
+    return [package, facts]
 
+def _unpack_wheel(folder):
+    "The wheel of another Python, checked by its hash, in `folder`/new"
+    (folder/'wheel.txt').write_text(WHEEL)
+    any_python = ['--python-version','3.10', '--implementation','cp', '--abi','none', '--platform','any']
+    _pip('install', '--no-deps', '--require-hashes', '--only-binary=:all:', *any_python, '--target', str(folder/'new'), '-r',
+        str(folder/'wheel.txt'))
+    return folder/'new'
+
+# %% ../nbs/05b_detectron.ipynb #6a97cd60
 def install_detectron2(
     target=None, # Folder of packages; None: this environment's
 )->Path: # Where detectron2 is
     "The wheel of a third party on PyPI, checked by its hash, and what it needs"
     target = Path(target or sysconfig.get_path('purelib'))
-    if (target/'detectron2').exists(): raise FileExistsError(f"{target/'detectron2'} is there already. To replace it: pip uninstall sal-detectron2 detectron2, and once more.")
+    place = target/'detectron2'
+    if place.exists(): raise FileExistsError(f"{place} is there already. To replace it: pip uninstall sal-detectron2 detectron2, and once more.")
     _pip('install', *NEEDS)
     with tempfile.TemporaryDirectory(dir=target, prefix='.detectron2.') as tmp:
-        tmp = Path(tmp)
-        (tmp/'wheel.txt').write_text(WHEEL)
-        _pip('install','--no-deps','--require-hashes','--only-binary=:all:','--python-version','3.10','--implementation','cp','--abi','none','--platform','any',
-             '--target', str(tmp/'new'), '-r', str(tmp/'wheel.txt'))
-        for d in _tidy(tmp/'new'): os.replace(d, target/d.name)
-    return target/'detectron2'
+        for d in _tidy(_unpack_wheel(Path(tmp))): os.replace(d, target/d.name)
+    return place
 
-@call_parse
-@clear_errors
+@command
 def tempo_detectron2():
     "Install detectron2 from PyPI: sal-detectron2, a third party's upload of the official code, pinned by its hash"
     print(f"Installing {WHEEL.split()[0]}: a third party's upload of detectron2's code, without its compiled part. For a build of your own: {INSTALL_PAGE}")
     if detectron2_available(): print('detectron2 is installed already')
     else: print(f'installed {install_detectron2()}')
 
-# %% ../nbs/05b_detectron.ipynb #da8571ae
+# %% ../nbs/05b_detectron.ipynb #70c06744
 _RESNETS = dict(resnet18=18, resnet34=34, resnet50=50, resnet101=101)
-_RENAMED = [('downsample.0','shortcut'), ('downsample.1','shortcut.norm'), *[(f'layer{i}',f'res{i+1}') for i in (1,2,3,4)], *[(f'bn{i}',f'conv{i}.norm') for i in (1,2,3)]]
-
-def _is_resnet(backbone): return isinstance(backbone.body, torchvision.models.ResNet) and backbone.arch in _RESNETS
+_RENAMED = [('downsample.0','shortcut'), ('downsample.1','shortcut.norm')]
+_RENAMED += [(f'layer{i}',f'res{i+1}') for i in (1,2,3,4)]
+_RENAMED += [(f'bn{i}',f'conv{i}.norm') for i in (1,2,3)]
 
 def d2_name(
     key:str, # Of a torchvision ResNet's state, such as 'layer2.0.bn1.weight'
@@ -81,12 +92,18 @@ def d2_name(
     for a,b in _RENAMED: key = key.replace(a,b)
     return key if key.startswith('res') else f'stem.{key}'
 
+# %% ../nbs/05b_detectron.ipynb #da8571ae
+def _is_resnet(backbone):
+    "Whether detectron2 has this network under names of its own"
+    return isinstance(backbone.body, torchvision.models.ResNet) and backbone.arch in _RESNETS
+
 def d2_state(
     backbone:Backbone, # Whose weights
 )->dict: # {name below detectron2's `backbone.bottom_up`: tensor}
     "A backbone's weights as detectron2 holds them"
-    sd = {d2_name(k):v for k,v in backbone.body.state_dict().items()} if _is_resnet(backbone) else {f'maps.{k}':v for k,v in FeatureMaps(backbone).state_dict().items()}
-    return {k:v.detach().cpu().clone() for k,v in sd.items() if not k.endswith('num_batches_tracked')}
+    if _is_resnet(backbone): sd = {d2_name(k): v for k,v in backbone.body.state_dict().items()}
+    else: sd = {f'maps.{k}': v for k,v in FeatureMaps(backbone).state_dict().items()}
+    return {k: v.detach().cpu().clone() for k,v in sd.items() if not k.endswith('num_batches_tracked')}
 
 # %% ../nbs/05b_detectron.ipynb #39e681f0
 def to_detectron2(
@@ -99,16 +116,25 @@ def to_detectron2(
     write_checkpoint(path, dict(model=d2_state(backbone), __author__='tempo', matching_heuristics=True))
     return path
 
+def _misfits(want, have):
+    "What is missing, has no place or has another shape, in words"
+    wrong = [f'{k} is missing' for k in want.keys()-have.keys()]
+    wrong += [f'{k} has no place' for k in have.keys()-want.keys()]
+    for k in want.keys()&have.keys():
+        if have[k]!=want[k]: wrong.append(f'{k} is {tuple(have[k])}, not {tuple(want[k])}')
+    return sorted(wrong)
+
 def load_bottom_up(
     model, # A detectron2 model with a backbone under FPN
     path, # A file of `to_detectron2`
 ):
     "Start `model` from `path`, every weight of it"
     net, sd = model.backbone.bottom_up, torch.load(path, map_location='cpu', weights_only=True)['model']
-    ours = {k:v.shape for k,v in net.state_dict().items() if not k.endswith('num_batches_tracked')}
-    wrong = [f'{k} is missing' for k in ours.keys()-sd.keys()] + [f'{k} has no place' for k in sd.keys()-ours.keys()] + \
-            [f'{k} is {tuple(sd[k].shape)}, not {tuple(ours[k])}' for k in ours.keys()&sd.keys() if sd[k].shape!=ours[k]]
-    if wrong: raise ValueError(f"{path} does not fit the model: {'; '.join(sorted(wrong)[:4])}{' …' if len(wrong)>4 else ''}. Make the configuration with detectron2_config from the same backbone.")
+    want = {k: v.shape for k,v in net.state_dict().items() if not k.endswith('num_batches_tracked')}
+    wrong = _misfits(want, {k: v.shape for k,v in sd.items()})
+    if wrong:
+        some = '; '.join(wrong[:4]) + (' …' if len(wrong)>4 else '')
+        raise ValueError(f"{path} does not fit the model: {some}. Make the configuration with detectron2_config from the same backbone.")
     net.load_state_dict(sd, strict=False)
 
 # %% ../nbs/05b_detectron.ipynb #3c37554d
@@ -120,19 +146,53 @@ def register_backbone():
     from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
     class Maps(D2Backbone):
         "A CNN by name, with its maps as `FeatureMaps` gives them"
+        size_divisibility = 32
         def __init__(self, arch):
             super().__init__()
             self.maps = freeze_batch_norm_2d(FeatureMaps(create_backbone(arch, None)))
         def forward(self, x): return self.maps(x)
-        def output_shape(self): return {k: ShapeSpec(channels=c, stride=s) for (k,c),s in zip(self.maps.channels.items(), (4,8,16,32))}
-        size_divisibility = 32
+        def output_shape(self):
+            strides = zip(self.maps.channels.items(), (4,8,16,32))
+            return {name: ShapeSpec(channels=n, stride=stride) for (name,n),stride in strides}
     @BACKBONE_REGISTRY.register()
     def build_tempo_fpn_backbone(cfg, input_shape):
-        return FPN(Maps(cfg.MODEL.TEMPO.ARCH), cfg.MODEL.FPN.IN_FEATURES, cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.FPN.NORM, LastLevelMaxPool(), cfg.MODEL.FPN.FUSE_TYPE)
+        f = cfg.MODEL.FPN
+        return FPN(Maps(cfg.MODEL.TEMPO.ARCH), f.IN_FEATURES, f.OUT_CHANNELS, f.NORM, LastLevelMaxPool(),
+            f.FUSE_TYPE)
 
 # %% ../nbs/05b_detectron.ipynb #4ca457e1
-SMALL = dict(fpn=64, fc=256, mask_convs=2, anchors=(8,16,32,64,128), pre=300, post=100, rpn_batch=64, roi_batch=32, detections=100)   # channels, numbers, pixels
+SMALL = dict(fpn=64, fc=256, mask_convs=2,
+    anchors=(8,16,32,64,128), pre=300, post=100,
+    rpn_batch=64, roi_batch=32, detections=100)   # channels, numbers, pixels
 
+def _make_small(m):
+    "The small network; `m` is `cfg.MODEL`"
+    s, r = SMALL, m.RPN
+    m.FPN.OUT_CHANNELS = m.ROI_MASK_HEAD.CONV_DIM = s['fpn']
+    m.ROI_BOX_HEAD.FC_DIM = s['fc']
+    m.ROI_MASK_HEAD.NUM_CONV = s['mask_convs']
+    m.ANCHOR_GENERATOR.SIZES = [[a] for a in s['anchors']]
+    r.PRE_NMS_TOPK_TRAIN = r.PRE_NMS_TOPK_TEST = s['pre']
+    r.POST_NMS_TOPK_TRAIN = r.POST_NMS_TOPK_TEST = s['post']
+    r.BATCH_SIZE_PER_IMAGE = s['rpn_batch']
+    m.ROI_HEADS.BATCH_SIZE_PER_IMAGE = s['roi_batch']
+
+def _set_backbone(m, backbone):
+    "The network by detectron2's name where it has one, else by ours, and its normalisation in bytes; `m` is `cfg.MODEL`"
+    from detectron2.config import CfgNode
+    if _is_resnet(backbone):
+        depth = _RESNETS[backbone.arch]
+        m.RESNETS.DEPTH, m.RESNETS.STRIDE_IN_1X1 = depth, False
+        m.RESNETS.RES2_OUT_CHANNELS = 64 if depth<50 else 256
+    else: m.BACKBONE.NAME, m.TEMPO = 'build_tempo_fpn_backbone', CfgNode(dict(ARCH=backbone.arch))
+    m.PIXEL_MEAN, m.PIXEL_STD = ((255*v).flatten().tolist() for v in (backbone.mean, backbone.std))
+
+def _set_size(i, size, small):
+    "Sides of the pictures; `i` is `cfg.INPUT`"
+    i.MIN_SIZE_TRAIN, i.MIN_SIZE_TEST = (size,), size
+    i.MAX_SIZE_TRAIN = i.MAX_SIZE_TEST = 2*size if small else 1333
+
+# %% ../nbs/05b_detectron.ipynb #3a846b07
 def detectron2_config(
     backbone:Backbone, # Which architecture, and its normalisation
     n_classes:int, # Classes without the background
@@ -141,71 +201,86 @@ def detectron2_config(
     size:int=None, # Short side of the pictures (pixels); None: 640 to 800 as detectron2 does, 128 if small
 ): # detectron2's CfgNode
     "Mask R-CNN on this backbone"
-    need_detectron2(); register_backbone()
+    need_detectron2()
+    register_backbone()
     from detectron2.model_zoo import get_config
-    from detectron2.config import CfgNode
     cfg = get_config('COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml')
     m = cfg.MODEL
-    m.WEIGHTS, m.DEVICE, m.MASK_ON, m.ROI_HEADS.NUM_CLASSES = '', 'cuda' if torch.cuda.is_available() else 'cpu', True, n_classes
-    if _is_resnet(backbone): m.RESNETS.DEPTH, m.RESNETS.STRIDE_IN_1X1, m.RESNETS.RES2_OUT_CHANNELS = (d := _RESNETS[backbone.arch]), False, 64 if d<50 else 256
-    else: m.BACKBONE.NAME, m.TEMPO = 'build_tempo_fpn_backbone', CfgNode(dict(ARCH=backbone.arch))
-    cfg.INPUT.FORMAT, cfg.INPUT.MASK_FORMAT = 'RGB', 'bitmask'
-    m.PIXEL_MEAN, m.PIXEL_STD = ((255*v).flatten().tolist() for v in (backbone.mean, backbone.std))
+    m.WEIGHTS, m.MASK_ON = '', True
+    m.DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+    m.ROI_HEADS.NUM_CLASSES = n_classes
+    _set_backbone(m, backbone)
     if small: _make_small(m)
+    cfg.INPUT.FORMAT, cfg.INPUT.MASK_FORMAT = 'RGB', 'bitmask'
     cfg.TEST.DETECTIONS_PER_IMAGE = SMALL['detections']
     size = size or (128 if small else None)
-    if size: cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST = (size,), size, *[2*size if small else 1333]*2
+    if size: _set_size(cfg.INPUT, size, small)
     return cfg
 
-def _make_small(m): # `m`: cfg.MODEL
-    s = SMALL
-    m.FPN.OUT_CHANNELS, m.ROI_BOX_HEAD.FC_DIM, m.ROI_MASK_HEAD.NUM_CONV, m.ROI_MASK_HEAD.CONV_DIM = s['fpn'], s['fc'], s['mask_convs'], s['fpn']
-    m.ANCHOR_GENERATOR.SIZES = [[a] for a in s['anchors']]
-    r = m.RPN
-    r.PRE_NMS_TOPK_TRAIN = r.PRE_NMS_TOPK_TEST = s['pre']
-    r.POST_NMS_TOPK_TRAIN = r.POST_NMS_TOPK_TEST = s['post']
-    r.BATCH_SIZE_PER_IMAGE, m.ROI_HEADS.BATCH_SIZE_PER_IMAGE = s['rpn_batch'], s['roi_batch']
-
 # %% ../nbs/05b_detectron.ipynb #2c2e9e3b
-def _named(file): # register a COCO file with detectron2; its name there
+def _named(file):
+    "Register a COCO file with detectron2; its name there"
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from detectron2.data.datasets import register_coco_instances
     name = f'tempo:{Path(file).resolve()}'
-    if name in DatasetCatalog: DatasetCatalog.remove(name); MetadataCatalog.remove(name)
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
     register_coco_instances(name, {}, str(file), read_coco(file)['info']['image_root'])
     return name
 
-def _shares(results): # COCOEvaluator's percents as `coco_ap` gives them
-    get = lambda k,m: max(0., float(np.nan_to_num(results.get(k, {}).get(m, 0.)))/100)       # nothing predicted: no entry, or not a number
-    return {k+s: get(k, 'AP'+s) for k in ('bbox','segm') for s in ('','50')}
+def _shares(results):
+    "COCOEvaluator's percents as `coco_ap` gives them; nothing predicted means no entry, or not a number"
+    def share(kind, what):
+        percent = results.get(kind, {}).get(what, 0.)
+        return max(0., float(np.nan_to_num(percent))/100)
+    return {kind+level: share(kind, 'AP'+level) for kind in ('bbox','segm') for level in ('','50')}
 
+@contextlib.contextmanager
+def _logged(file):
+    "detectron2's messages go to a file instead of the screen"
+    log = logging.getLogger('detectron2')
+    was, handler = (log.level, log.propagate), logging.FileHandler(file)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try: yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+        log.level, log.propagate = was
+
+# %% ../nbs/05b_detectron.ipynb #0f4e146b
 @functools.lru_cache(None)
-def _trainer(): # detectron2's trainer, with evaluations handed to `record`
+def _trainer():
+    "detectron2's trainer, with evaluations handed to `record`"
     from detectron2.engine import DefaultTrainer, hooks
     from detectron2.evaluation import COCOEvaluator
     from detectron2.utils.events import JSONWriter
     class Trainer(DefaultTrainer):
         @classmethod
-        def build_evaluator(cls, cfg, name): return COCOEvaluator(name, ('bbox','segm'), distributed=False, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
+        def build_evaluator(cls, cfg, name):
+            return COCOEvaluator(name, ('bbox','segm'), distributed=False, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
         def look(self):
             found = Path(self.cfg.OUTPUT_DIR)/'coco_instances_results.json'
             found.unlink(missing_ok=True)
             with contextlib.redirect_stdout(io.StringIO()): results = self.test(self.cfg, self.model)
-            self.record(min(self.iter+1, self.max_iter), _shares(results), json.loads(found.read_text()) if found.exists() else [])
+            preds = json.loads(found.read_text()) if found.exists() else []
+            self.record(min(self.iter+1, self.max_iter), _shares(results), preds)
             return results
         def build_hooks(self):
             every = self.cfg.TEST.EVAL_PERIOD
-            return [hooks.IterationTimer(), hooks.LRScheduler(), hooks.EvalHook(every, self.look), hooks.PeriodicCheckpointer(self.checkpointer, every, max_to_keep=1),
-                    hooks.PeriodicWriter([JSONWriter(str(Path(self.cfg.OUTPUT_DIR)/'metrics.json'))], period=20)]
+            writer = JSONWriter(str(Path(self.cfg.OUTPUT_DIR)/'metrics.json'))
+            saver = hooks.PeriodicCheckpointer(self.checkpointer, every, max_to_keep=1)
+            return [hooks.IterationTimer(), hooks.LRScheduler(), hooks.EvalHook(every, self.look), saver,
+                hooks.PeriodicWriter([writer], period=20)]
     return Trainer
 
-@contextlib.contextmanager
-def _logged(file): # detectron2's messages go to a file instead of the screen
-    log = logging.getLogger('detectron2')
-    was, handler = (log.level, log.propagate), logging.FileHandler(file)
-    log.setLevel(logging.INFO); log.propagate = False; log.addHandler(handler)
-    try: yield
-    finally: log.removeHandler(handler); handler.close(); log.level, log.propagate = was
+def _set_solver(s, *, iters, bs, lr, warmup, small):
+    "A constant rate after a warm-up; `s` is `cfg.SOLVER`"
+    s.MAX_ITER, s.IMS_PER_BATCH = iters, bs
+    s.BASE_LR, s.WARMUP_ITERS, s.STEPS = lr, warmup, ()
+    s.CLIP_GRADIENTS.ENABLED, s.CLIP_GRADIENTS.CLIP_TYPE = small, 'norm'
 
 # %% ../nbs/05b_detectron.ipynb #50576bae
 def train_detectron2(
@@ -227,17 +302,17 @@ def train_detectron2(
 ):
     "Mask R-CNN by detectron2's trainer"
     cfg = detectron2_config(backbone, len(read_coco(train)['categories']), small=small, size=size)
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = (_named(train),), (_named(val),), str(out), 0 if cfg.MODEL.DEVICE=='cpu' else 4
-    s = cfg.SOLVER
-    s.MAX_ITER, s.IMS_PER_BATCH, s.BASE_LR, s.WARMUP_ITERS, s.STEPS, s.CLIP_GRADIENTS.ENABLED, s.CLIP_GRADIENTS.CLIP_TYPE = iters, bs, lr, warmup, (), small, 'norm'
-    cfg.TEST.EVAL_PERIOD = every
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (_named(train),), (_named(val),)
+    cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD = str(out), every
+    cfg.DATALOADER.NUM_WORKERS = 0 if cfg.MODEL.DEVICE=='cpu' else 4
+    _set_solver(cfg.SOLVER, iters=iters, bs=bs, lr=lr, warmup=warmup, small=small)
     was = rng_state()
     try:
         with _logged(Path(out)/'log.txt'):
             importlib.import_module('detectron2.utils.env').seed_all_rng(seed)
-            t = _trainer()(cfg)
-            t.record = record
-            load_bottom_up(t.model, to_detectron2(backbone, Path(out)/'start.pth'))
-            t.resume_or_load(resume=resume)
-            t.train()
+            trainer = _trainer()(cfg)
+            trainer.record = record
+            load_bottom_up(trainer.model, to_detectron2(backbone, Path(out)/'start.pth'))
+            trainer.resume_or_load(resume=resume)
+            trainer.train()
     finally: set_rng_state(was)
