@@ -59,7 +59,7 @@ def _unpack_wheel(folder):
         str(folder/'wheel.txt'))
     return folder/'new'
 
-# %% ../nbs/05b_detectron.ipynb #6a97cd60
+# %% ../nbs/05b_detectron.ipynb #2a112f2b
 def install_detectron2(
     target=None, # Folder of packages; None: this environment's
 )->Path: # Where detectron2 is
@@ -192,7 +192,7 @@ def _set_size(i, size, small):
     i.MIN_SIZE_TRAIN, i.MIN_SIZE_TEST = (size,), size
     i.MAX_SIZE_TRAIN = i.MAX_SIZE_TEST = 2*size if small else 1333
 
-# %% ../nbs/05b_detectron.ipynb #3a846b07
+# %% ../nbs/05b_detectron.ipynb #263916b1
 def detectron2_config(
     backbone:Backbone, # Which architecture, and its normalisation
     n_classes:int, # Classes without the background
@@ -250,7 +250,7 @@ def _logged(file):
         handler.close()
         log.level, log.propagate = was
 
-# %% ../nbs/05b_detectron.ipynb #0f4e146b
+# %% ../nbs/05b_detectron.ipynb #9abc232f
 @functools.lru_cache(None)
 def _trainer():
     "detectron2's trainer, with evaluations handed to `record`"
