@@ -9,9 +9,6 @@ __all__ = ['IMAGE_EXTS', 'fit_dims', 'to_square', 'open_image']
 import numpy as np
 from PIL import Image, ImageOps
 
-# %% ../nbs/00e_pictures.ipynb #ff5fbee6
-IMAGE_EXTS = '.png .jpg .jpeg .bmp .webp .tif .tiff .ppm'.split()
-
 # %% ../nbs/00e_pictures.ipynb #d0da7463
 def fit_dims(
     w:int, # Width (pixels)
@@ -21,8 +18,9 @@ def fit_dims(
 )->tuple: # (width, height) after scaling, before cropping or padding
     "The scaled width and height of a `w`×`h` picture that will become a `size`×`size` square"
     if fit not in ('crop','pad'): raise ValueError(f"fit={fit!r}: choose 'crop' or 'pad'")
-    s = size/(min if fit=='crop' else max)(w,h)
-    return max(1,round(w*s)), max(1,round(h*s))
+    side = min(w,h) if fit=='crop' else max(w,h)
+    scale = size/side
+    return max(1,round(w*scale)), max(1,round(h*scale))
 
 # %% ../nbs/00e_pictures.ipynb #8d16666c
 def to_square(
@@ -32,13 +30,26 @@ def to_square(
     "The centre of `a`, cropped where it is larger than `size` and padded with black where it is smaller"
     h,w = a.shape[:2]
     if (h,w)==(size,size): return a
-    y,x = max(0,(h-size)//2), max(0,(w-size)//2)
+    y = max(0, (h-size)//2)
+    x = max(0, (w-size)//2)
     a = a[y:y+size, x:x+size]
     h,w = a.shape[:2]
+    y, x = (size-h)//2, (size-w)//2
     out = np.zeros((size,size,3), np.uint8)
-    y,x = (size-h)//2, (size-w)//2
     out[y:y+h, x:x+w] = a
     return out
+
+# %% ../nbs/00e_pictures.ipynb #ff5fbee6
+IMAGE_EXTS = '.png .jpg .jpeg .bmp .webp .tif .tiff .ppm'.split()
+
+# %% ../nbs/00e_pictures.ipynb #02e1a293
+def _eight_bits(im):
+    "A picture of 16 or 32 bits a pixel with 8: the high byte, or the whole range where floats lie in [0,1]"
+    a = np.asarray(im, np.float32)
+    scale = 1
+    if im.mode=='F' and a.max()<=1: scale = 255
+    elif a.max()>255: scale = 1/256
+    return Image.fromarray((a*scale).clip(0,255).round().astype(np.uint8))
 
 # %% ../nbs/00e_pictures.ipynb #a9182e2a
 def open_image(
@@ -50,10 +61,9 @@ def open_image(
     try:
         with Image.open(path) as im:
             im = ImageOps.exif_transpose(im)
-            if im.mode.startswith('I') or im.mode=='F':     # 16 or 32 bits: the high byte; floats in [0,1]: all of it
-                a = np.asarray(im, np.float32)
-                im = Image.fromarray((a*(255 if im.mode=='F' and a.max()<=1 else 1/256 if a.max()>255 else 1)).clip(0,255).round().astype(np.uint8))
+            if im.mode.startswith('I') or im.mode=='F': im = _eight_bits(im)
             im = im.convert('RGB')
-            return to_square(np.asarray(im.resize(fit_dims(*im.size, size, fit), Image.BILINEAR)), size)
+            scaled = im.resize(fit_dims(*im.size, size, fit), Image.BILINEAR)
+            return to_square(np.asarray(scaled), size)
     except (OSError, SyntaxError) as e:
         raise ValueError(f"{path} cannot be read as a picture ({e}). Remove it or export it again as PNG or JPEG.") from e

@@ -14,17 +14,24 @@ def natural_key(
     s, # A path or a string
 ): # A key for `sorted`
     "Sorts `frame9` before `frame10`"
-    return [(0,int(p),'') if p.isdigit() else (1,0,p) for p in re.split(r'(\d+)', str(s))]
+    pieces = re.split(r'(\d+)', str(s))
+    return [(0,int(p),'') if p.isdigit() else (1,0,p) for p in pieces]
 
 # %% ../nbs/00d_utils.ipynb #b0d6ba58
+def _hidden(path):
+    "Whether a path has a part that begins with a full stop"
+    return any(part[0]=='.' for part in path.parts)
+
 def files_below(
     folder, # Where to look, at any depth
     exts, # Endings that count, in lower case: `['.png', …]`
 )->list: # Paths, in natural order
     "Files below `folder` with these endings; hidden files and folders do not count"
     folder = Path(folder)
-    shown = lambda f: not any(p[0]=='.' for p in f.relative_to(folder).parts)
-    found = [f for f in folder.rglob('*') if f.suffix.lower() in exts and shown(f) and f.is_file()]
+    found = []
+    for f in folder.rglob('*'):
+        if f.suffix.lower() not in exts or _hidden(f.relative_to(folder)): continue
+        if f.is_file(): found.append(f)
     return sorted(found, key=natural_key)
 
 # %% ../nbs/00d_utils.ipynb #bfcc36a0
@@ -38,6 +45,8 @@ def write_atomic(
     os.replace(tmp, path)
 
 # %% ../nbs/00d_utils.ipynb #698d7587
+_REFUSALS = (ValueError, OSError, RuntimeError, FloatingPointError, TypeError, ImportError)
+
 def clear_errors(
     f, # A command
 ): # The command, which ends with exit code 1 and one line where Tempo refuses its input
@@ -45,5 +54,5 @@ def clear_errors(
     @functools.wraps(f)
     def _f(*args, **kwargs):
         try: return f(*args, **kwargs)
-        except (ValueError, OSError, RuntimeError, FloatingPointError, TypeError, ImportError) as e: sys.exit(f'{f.__name__}: {e}')
+        except _REFUSALS as e: sys.exit(f'{f.__name__}: {e}')
     return _f
