@@ -14,14 +14,15 @@ class Resumable:
     epoch_no = 0  # The epoch that the next pass over the loader is
     first = 0     # Batches of it that were seen already: `Checkpoint` sets this
 
-    def next_epoch(self)->int:
-        "The number of the epoch that begins now; the next call gives the next one"
+    def next_epoch(self)->int: # The number of the epoch that begins now
+        "Begin an epoch: the next call gives the next number"
         self.epoch_no += 1
         return self.epoch_no-1
 
+# %% ../nbs/01b_loaders.ipynb #293d74e2
 class NumberedDL(Resumable, DataLoader):
     "The batches of a list, `n` of them an epoch; the next epoch goes on where the last one stopped"
-    def get_idxs(self):
+    def get_idxs(self)->range: # Places in the list
         "Numbers of this epoch's batches, from `first` on"
         start = self.next_epoch()*self.n
         return range(start+self.first, start+self.n)

@@ -12,6 +12,7 @@ from fastcore.all import *
 from fastai.data.load import DataLoader
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.torch_core import TensorImage, default_device, num_distrib, rank_distrib
+from .loaders import Resumable
 
 # %% ../nbs/01_sampling.ipynb #f8c09927
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
@@ -57,22 +58,39 @@ def future(
     return ((k>0)&(k<=proximity)).astype(float)
 
 # %% ../nbs/01_sampling.ipynb #996a33a5
+def _check_pdf(name, proximity):
+    "Refuse an unknown distribution, and a distance that makes no sense"
+    if name not in PDFS:
+        known = ', '.join(PDFS)
+        raise ValueError(f"pdf={name!r} is unknown: choose one of {known}, or register your own with register_pdf")
+    if not proximity>0 or not np.isfinite(proximity):
+        raise ValueError(f"proximity={proximity}: give a distance above 0, in frames")
+    if proximity>1e6:
+        raise ValueError(f"proximity={proximity}: give a million frames at most; that is nine hours")
+
 class TemporalPdf:
     "The distribution of the partner of a frame, cut off at the ends of its clip"
     def __init__(self,
         name:str, # One of `PDFS`
         proximity:float, # τ, σ or scale of the pdf (frames)
     ):
-        if name not in PDFS: raise ValueError(f"pdf={name!r} is unknown: choose one of {', '.join(PDFS)}, or register your own with register_pdf")
-        if not proximity>0 or not np.isfinite(proximity): raise ValueError(f"proximity={proximity}: give a distance above 0, in frames")
-        if proximity>1e6: raise ValueError(f"proximity={proximity}: give a million frames at most; that is nine hours")
+        _check_pdf(name, proximity)
         self.name, self.proximity = name, proximity
-        reach = k = np.arange(1, int(np.ceil(40*proximity))+2)
-        left, right = PDFS[name](-k, proximity), PDFS[name](k, proximity)
-        if not (left.sum()+right.sum())>0: raise ValueError(f"pdf={name!r} with proximity={proximity} gives every offset the weight 0: raise proximity")
-        reach = np.flatnonzero((left>0)|(right>0)).max()+1
-        self.left, self.right = (np.r_[0., np.cumsum(w[:reach])] for w in (left, right))  # [k]: weight of the offsets 1…k
+        self.left, self.right = self._tables()  # [k]: weight of the offsets 1…k, on each side
+
     def __repr__(self): return f'{self.name}({self.proximity})'
+
+# %% ../nbs/01_sampling.ipynb #fedfdaca
+@patch
+def _tables(self:TemporalPdf):
+    "Running sums of the weights of earlier and of later partners"
+    k = np.arange(1, int(np.ceil(40*self.proximity))+2)
+    weights = PDFS[self.name]
+    left, right = weights(-k, self.proximity), weights(k, self.proximity)
+    if not (left.sum()+right.sum())>0:
+        raise ValueError(f"pdf={self.name!r} with proximity={self.proximity} gives every offset the weight 0: raise proximity")
+    reach = np.flatnonzero((left>0)|(right>0)).max()+1
+    return [np.r_[0., np.cumsum(w[:reach])] for w in (left, right)]
 
 # %% ../nbs/01_sampling.ipynb #38a9b283
 @patch
@@ -98,12 +116,13 @@ def draw(self:TemporalPdf,
 ): # (n,) partners
     "One partner for each frame, from the pdf cut off at its clip's ends"
     end = len(self.left)-1
-    wl, wr = self.left[np.minimum(i-lo, end)], self.right[np.minimum(hi-1-i, end)]
-    u = rng.random(len(i))*(wl+wr)
-    back = u < wl
-    k_left = np.minimum(np.searchsorted(self.left, u, 'right'), i-lo)
-    k_right = np.minimum(np.searchsorted(self.right, u-wl, 'right'), hi-1-i)
-    return i + np.where(back, -k_left, k_right)
+    before, after = i-lo, hi-1-i                     # frames of the clip on either side
+    w_left = self.left[np.minimum(before, end)]
+    w_right = self.right[np.minimum(after, end)]
+    u = rng.random(len(i))*(w_left+w_right)
+    k_left = np.minimum(np.searchsorted(self.left, u, 'right'), before)
+    k_right = np.minimum(np.searchsorted(self.right, u-w_left, 'right'), after)
+    return i + np.where(u<w_left, -k_left, k_right)
 
 # %% ../nbs/01_sampling.ipynb #0bdfed1f
 class PairSampler:
@@ -117,31 +136,69 @@ class PairSampler:
     ):
         self.pdf, self.seed = TemporalPdf(pdf, proximity), seed
         self.lo, self.hi = np.asarray(clips, np.int64).reshape(-1,2).T
-        if not len(self.lo): raise ValueError('there is no clip to sample from')
-        for c,(a,b) in enumerate(zip(self.lo, self.hi)):
-            if b-a<2: raise ValueError(f"clip {c} (frames {a}–{b}) has {b-a} frame(s); a pair needs two. Leave the clip out.")
-        back, on = ((np.flatnonzero(w>0) if w[-1] else [self.hi.max()])[0] for w in (self.pdf.left, self.pdf.right))   # the nearest partner before a frame, and after it
-        some = np.maximum(self.hi-on, self.lo)                                 # up to here there is a later partner; from lo+back on an earlier one
-        rest = np.clip(self.lo+back, some, self.hi)
-        self.first, self.n = np.stack([self.lo, rest], 1).ravel(), np.stack([some-self.lo, self.hi-rest], 1).ravel()
-        if not (alone := some-self.lo+self.hi-rest).all(): raise ValueError(f"clip {(c := int(np.argmin(alone)))} (frames {self.lo[c]}–{self.hi[c]}) has no pair of a distance that pdf={pdf!r} with proximity={proximity} draws. Leave the clip out, or lower proximity.")
+        self._check_lengths()
+        self.first, self.n = self._stretches()
+        self._check_partners()
         self._offs = np.cumsum(np.r_[0, self.n])
 
     def __len__(self): return int(self._offs[-1])
 
+# %% ../nbs/01_sampling.ipynb #8f09a890
+def _nearest(sums, none):
+    "The least offset that has a weight in one side's running sums; `none` where no offset has"
+    return np.flatnonzero(sums>0)[0] if sums[-1] else none
+
+@patch
+def _stretches(self:PairSampler):
+    "First frames and lengths of the stretches of frames that have a partner, two for each clip"
+    back = _nearest(self.pdf.left, self.hi.max())
+    on = _nearest(self.pdf.right, self.hi.max())
+    some = np.maximum(self.hi-on, self.lo)          # up to here there is a later partner
+    rest = np.clip(self.lo+back, some, self.hi)     # from here on there is an earlier one
+    first = np.stack([self.lo, rest], 1)
+    n = np.stack([some-self.lo, self.hi-rest], 1)
+    return first.ravel(), n.ravel()
+
+# %% ../nbs/01_sampling.ipynb #7a940d39
+@patch
+def _check_lengths(self:PairSampler):
+    "Refuse clips of fewer than two frames"
+    if not len(self.lo): raise ValueError('there is no clip to sample from')
+    for c,(a,b) in enumerate(zip(self.lo, self.hi)):
+        if b-a>1: continue
+        where = f"clip {c} (frames {a}–{b})"
+        raise ValueError(f"{where} has {b-a} frame(s); a pair needs two. Leave the clip out.")
+
+@patch
+def _check_partners(self:PairSampler):
+    "Refuse clips in which the distribution finds no pair"
+    frames = self.n.reshape(-1,2).sum(1)
+    if frames.all(): return
+    c = int(np.argmin(frames))
+    where = f"clip {c} (frames {self.lo[c]}–{self.hi[c]})"
+    which = f"pdf={self.pdf.name!r} with proximity={self.pdf.proximity}"
+    raise ValueError(f"{where} has no pair of a distance that {which} draws. Leave the clip out, or lower proximity.")
+
 # %% ../nbs/01_sampling.ipynb #765a16ed
+def _some_of(total, n, rng):
+    "`n` of the numbers below `total` in random order; none comes twice before each has come once"
+    if 50*n<total: return rng.choice(total, n, replace=False)
+    rounds = -(-n//total)
+    return np.concatenate([rng.permutation(total) for _ in range(rounds)])[:n]
+
 @patch
 def epoch(self:PairSampler,
     epoch:int=0, # Number of the epoch
     n:int=None, # Pairs wanted; None: one for every frame
 ): # (n,2) frames
     "The pairs of one epoch"
-    rng, n = np.random.default_rng([self.seed, epoch]), n or len(self)
-    if 50*n<len(self): a = rng.choice(len(self), n, replace=False)            # a few of very many: no permutation of all
-    else: a = np.concatenate([rng.permutation(len(self)) for _ in range(-(-n//len(self)))])[:n]
-    c = np.searchsorted(self._offs, a, 'right')-1
-    i = a-self._offs[c]+self.first[c]
-    return np.stack([i, self.pdf.draw(i, self.lo[c//2], self.hi[c//2], rng)], 1)      # two stretches a clip
+    rng = np.random.default_rng([self.seed, epoch])
+    places = _some_of(len(self), n or len(self), rng)
+    stretch = np.searchsorted(self._offs, places, 'right')-1
+    i = places-self._offs[stretch]+self.first[stretch]
+    clip = stretch//2
+    j = self.pdf.draw(i, self.lo[clip], self.hi[clip], rng)
+    return np.stack([i, j], 1)
 
 # %% ../nbs/01_sampling.ipynb #44476e4b
 class FramePair(fastuple):
@@ -151,14 +208,17 @@ class FramePair(fastuple):
         fps:float=None, # Frames a second, where known
         figsize=(3,1.7), # Of new axes (inches)
         **kwargs # Not used; fastai passes some
-    ):
+    ): # The axes
         "Both frames side by side; the title gives their distance in frames, and in seconds where `fps` is known"
         import matplotlib.pyplot as plt
         a,b,d = self
         if ctx is None: _,ctx = plt.subplots(figsize=figsize)
-        both = torch.cat([torch.as_tensor(a), torch.as_tensor(b)], dim=-1).permute(1,2,0).cpu()
-        ctx.imshow(both if both.dtype==torch.uint8 else both.float().clamp(0,1)); ctx.axis('off')
-        ctx.set_title(f'{int(d):+d} frames' + (f', {int(d)/fps:+.2f} s' if fps else ''), fontsize=8)
+        views = [torch.as_tensor(o) for o in (a,b)]
+        both = torch.cat(views, dim=-1).permute(1,2,0).cpu()
+        ctx.imshow(both if both.dtype==torch.uint8 else both.float().clamp(0,1))
+        ctx.axis('off')
+        seconds = f', {int(d)/fps:+.2f} s' if fps else ''
+        ctx.set_title(f'{int(d):+d} frames{seconds}', fontsize=8)
         return ctx
 
 # %% ../nbs/01_sampling.ipynb #62cd5adb
@@ -171,7 +231,7 @@ def check_bs(
     if bs%processes: raise ValueError(f"bs={bs} does not divide among {processes} processes. Use a multiple of {processes}.")
 
 # %% ../nbs/01_sampling.ipynb #2e09855d
-class PairDL(TfmdDL):
+class PairDL(Resumable, TfmdDL):
     "Batches of (first views, second views, distance): two uint8 tensors (N,3,H,W) and one of frames (N,)"
     def __init__(self,
         store, # A `FrameStore`, or any array (T,H,W,3) of uint8 that takes lists of indices
@@ -187,8 +247,11 @@ class PairDL(TfmdDL):
         n = n or len(sampler)
         check_bs(bs, shard[1])
         if n<bs: raise ValueError(f"{n} pairs an epoch do not fill one batch of bs={bs}. Use a smaller bs or more video.")
-        store_attr('store,sampler,shard'); self.n_pairs,self.epoch_no,self.first,self.pairs,part = n,0,0,None,bs//shard[1]
-        super().__init__(dataset=range(n//bs*part), bs=part, num_workers=num_workers, drop_last=True, device=device, **kwargs)
+        store_attr('store,sampler,shard')
+        self.n_pairs, self.pairs = n, None
+        part = bs//shard[1]
+        super().__init__(dataset=range(n//bs*part), bs=part, drop_last=True,
+            num_workers=num_workers, device=device, **kwargs)
         self._n_inp = 2
 
 # %% ../nbs/01_sampling.ipynb #669b0218
@@ -196,31 +259,42 @@ class PairDL(TfmdDL):
 def before_iter(self:PairDL):
     "A new epoch, new pairs: made here, in the main process"
     TfmdDL.before_iter(self)
-    self.pairs = self.sampler.epoch(self.epoch_no, self.n_pairs)
-    self.epoch_no += 1
+    self.pairs = self.sampler.epoch(self.next_epoch(), self.n_pairs)
 
 @patch
-def get_idxs(self:PairDL):
-    "Numbers of this process's pairs: its part of every batch, from batch `first` on"
+def get_idxs(self:PairDL)->list: # Numbers of pairs
+    "This process's part of every batch, from batch `first` on"
     rank,world = self.shard
-    return np.arange(len(self)*world*self.bs).reshape(-1, world, self.bs)[self.first:,rank].ravel().tolist()
+    batches = np.arange(len(self)*world*self.bs).reshape(-1, world, self.bs)
+    return batches[self.first:,rank].ravel().tolist()
 
 @patch
 def create_batches(self:PairDL,
     samps, # Numbers of the epoch's pairs
 ):
     "Batches of pairs `samps`, gathered from the store"
-    for b in chunked(samps, self.bs, drop_last=True): yield self.fetch(self.pairs[list(b)])
+    for numbers in chunked(samps, self.bs, drop_last=True):
+        yield self.fetch(self.pairs[list(numbers)])
 
 # %% ../nbs/01_sampling.ipynb #e3fe2af1
+@patch
+def _views(self:PairDL, frames):
+    "Frames as a tensor (n,3,H,W), without a copy after that of the store"
+    return TensorImage(torch.from_numpy(self.store[frames]).permute(0,3,1,2))
+
 @patch
 def fetch(self:PairDL,
     pairs, # (n,2) frames
 )->FramePair: # Two uint8 tensors (n,3,H,W) in channels-last memory and the distances (n,)
     "The frames of `pairs` as a batch"
     i,j = pairs.T
-    to_t = lambda k: TensorImage(torch.from_numpy(self.store[k]).permute(0,3,1,2))
-    return FramePair(to_t(i), to_t(j), torch.from_numpy(j-i))
+    return FramePair(self._views(i), self._views(j), torch.from_numpy(j-i))
+
+# %% ../nbs/01_sampling.ipynb #4d630106
+def _fps(store):
+    "Frames a second of the first clip that knows them"
+    known = [c.fps for c in getattr(store, 'clips', []) if c.fps]
+    return known[0] if known else None
 
 @patch
 def show_batch(self:PairDL,
@@ -231,14 +305,29 @@ def show_batch(self:PairDL,
 ):
     "A few pairs of one batch, with their distances"
     import matplotlib.pyplot as plt
-    if b is None: b = self.fetch(self.sampler.epoch(0, max(max_n,2))[:max_n])
-    fps = next((c.fps for c in getattr(self.store,'clips',[]) if c.fps), None)
+    if b is None:
+        first_pairs = self.sampler.epoch(0, max(max_n,2))
+        b = self.fetch(first_pairs[:max_n])
     k = min(max_n, len(b[0]))
-    _,axs = plt.subplots(-(-k//ncols), ncols, figsize=(2.6*ncols, 1.6*-(-k//ncols)), squeeze=False)
+    nrows = -(-k//ncols)
+    _,axs = plt.subplots(nrows, ncols, figsize=(2.6*ncols, 1.6*nrows), squeeze=False)
     for ax in axs.flat: ax.axis('off')
-    for ax,x in zip(axs.flat, zip(*(o[:k] for o in b))): FramePair(*x).show(ctx=ax, fps=fps)
+    fps = _fps(self.store)
+    pairs = zip(*(o[:k] for o in b))
+    for ax,pair in zip(axs.flat, pairs): FramePair(*pair).show(ctx=ax, fps=fps)
 
 # %% ../nbs/01_sampling.ipynb #9fb15780
+def _pairable(store, split):
+    "Bounds of the clips of `split` that have two frames or more"
+    bounds = []
+    for c in store.clips:
+        if split not in (None, c.split): continue
+        if len(c)>1: bounds.append((c.lo,c.hi))
+    where = f" in split {split!r}" if split else ''
+    if not bounds: raise ValueError(f"no clip with two frames or more{where}")
+    return bounds
+
+# %% ../nbs/01_sampling.ipynb #969ff2a0
 def pair_dls(
     store, # A `FrameStore`
     bs:int=128, # Pairs a batch, of all processes together
@@ -253,10 +342,11 @@ def pair_dls(
     shard=None, # (this process, number of processes); None: as `torchrun` or `accelerate launch` say, else (0,1)
 )->DataLoaders: # One training loader; there is no validation loss here, evaluation is what validates
     "fastai `DataLoaders` of frame pairs"
-    clips = [(c.lo,c.hi) for c in store.clips if split in (None, c.split) and len(c)>1]
-    if not clips: raise ValueError("no clip with two frames or more" + (f" in split {split!r}" if split else ''))
-    shard, device = shard or (rank_distrib(), max(num_distrib(),1)), device or default_device()
-    dl = PairDL(store, PairSampler(clips, pdf, proximity, seed=seed), bs, n=n, shard=shard, num_workers=num_workers, device=device)
+    clips = _pairable(store, split)
+    shard = shard or (rank_distrib(), max(num_distrib(),1))
+    device = device or default_device()
+    sampler = PairSampler(clips, pdf, proximity, seed=seed)
+    dl = PairDL(store, sampler, bs, n=n, shard=shard, num_workers=num_workers, device=device)
     return DataLoaders(dl, DataLoader([], bs=1), device=device)     # fastai skips an empty validation set
 
 # %% ../nbs/01_sampling.ipynb #8496e717
@@ -268,9 +358,15 @@ def thumbnails(
     x = torch.from_numpy(frames).float().mean(-1)[:,None]
     return torch.nn.functional.adaptive_avg_pool2d(x, min(side, x.shape[-1])).flatten(1)
 
-def _resemblance(store, pairs, features): # cosine of centred features, a pair
-    a,b = (torch.as_tensor(features(store[k])).float() for k in pairs.T)
-    a,b = (torch.nn.functional.normalize(o-o.mean(1, keepdim=True), dim=1) for o in (a,b))
+# %% ../nbs/01_sampling.ipynb #e5cc579d
+def _unit(features):
+    "Features with mean 0 and length 1, row by row"
+    x = torch.as_tensor(features).float()
+    return torch.nn.functional.normalize(x-x.mean(1, keepdim=True), dim=1)
+
+def _resemblance(store, pairs, features):
+    "Correlation of the features of both frames, for each pair"
+    a,b = (_unit(features(store[k])) for k in pairs.T)
     return (a*b).sum(1).numpy()
 
 # %% ../nbs/01_sampling.ipynb #cea8cd2e
@@ -287,9 +383,11 @@ class Proximity:
         below = np.flatnonzero(np.asarray(curve)<=half)
         self.reached = len(below)>0
         self.proximity = int(lags[below[0]] if self.reached else lags[-1])
+
     def __repr__(self):
         secs = f' ({self.proximity/self.fps:.2f} s)' if self.fps else ''
-        return f'proximity {self.proximity} frames{secs}' + ('' if self.reached else ': frames still resemble each other at the longest distance measured')
+        doubt = '' if self.reached else ': frames still resemble each other at the longest distance measured'
+        return f'proximity {self.proximity} frames{secs}{doubt}'
 
 # %% ../nbs/01_sampling.ipynb #9b6c763d
 @patch
@@ -299,10 +397,24 @@ def plot(self:Proximity,
     "Resemblance over temporal distance, with the suggestion"
     import matplotlib.pyplot as plt
     if ax is None: _,ax = plt.subplots(figsize=(4.5,2.6))
-    ax.plot(self.lags, self.curve, 'o-', ms=3); ax.axhline(self.floor, c='grey', ls=':', label='frames at random')
+    ax.plot(self.lags, self.curve, 'o-', ms=3)
+    ax.axhline(self.floor, c='grey', ls=':', label='frames at random')
     ax.axvline(self.proximity, c='r', lw=.8, label=f'suggested: {self.proximity}')
-    ax.set_xscale('log'); ax.set_xlabel('temporal distance (frames)'); ax.set_ylabel('resemblance'); ax.legend(fontsize=8)
+    ax.set_xscale('log')
+    ax.set_xlabel('temporal distance (frames)')
+    ax.set_ylabel('resemblance')
+    ax.legend(fontsize=8)
     return ax
+
+# %% ../nbs/01_sampling.ipynb #140c0870
+def _pairs_apart(bounds, lag, n, rng):
+    "`n` pairs of frames at the distance `lag`, at random from all clips that are long enough"
+    room = np.maximum(bounds[:,1]-bounds[:,0]-lag, 0)     # frames of each clip that have a partner at this distance
+    ends = np.cumsum(room)
+    place = rng.integers(room.sum(), size=n)
+    clip = np.searchsorted(ends, place, 'right')
+    i = bounds[clip,0]+place-(ends-room)[clip]
+    return np.stack([i, i+lag], 1)
 
 # %% ../nbs/01_sampling.ipynb #9eea205c
 def suggest_proximity(
@@ -314,15 +426,16 @@ def suggest_proximity(
     seed:int=0, # Of the pairs
 )->Proximity: # `.proximity` in frames, `.plot()`
     "The distance at which the resemblance of frames has fallen half-way to that of frames at random"
-    rng, b = np.random.default_rng(seed), store.bounds
-    longest = min(longest, int((b[:,1]-b[:,0]).max())-1)
+    rng, bounds = np.random.default_rng(seed), store.bounds
+    frames_of = bounds[:,1]-bounds[:,0]
+    longest = min(longest, int(frames_of.max())-1)
     if longest<1: raise ValueError(f'{store} has no clip of two frames, so there is no distance to measure')
-    lags, curve = np.unique(np.geomspace(1, longest, 20).round().astype(int)), []
+    curve = []
+    lags = np.unique(np.geomspace(1, longest, 20).round().astype(int))
     for lag in lags:
-        lo, room = b[:,0], np.maximum(b[:,1]-b[:,0]-lag, 0)          # frames of each clip that have a partner at this distance
-        u = rng.integers(room.sum(), size=n); c = np.searchsorted(np.cumsum(room), u, 'right')
-        i = lo[c]+u-(np.cumsum(room)-room)[c]
-        curve.append(_resemblance(store, np.stack([i,i+lag],1), features).mean())
-    frames = np.concatenate([np.arange(*o) for o in b])
-    floor = _resemblance(store, rng.choice(frames, (4*n,2)), features).mean()
-    return Proximity(lags, np.array(curve), float(floor), next((c.fps for c in store.clips if c.fps), None))
+        pairs = _pairs_apart(bounds, lag, n, rng)
+        curve.append(_resemblance(store, pairs, features).mean())
+    frames = np.concatenate([np.arange(*clip) for clip in bounds])
+    at_random = rng.choice(frames, (4*n,2))
+    floor = _resemblance(store, at_random, features).mean()
+    return Proximity(lags, np.array(curve), float(floor), _fps(store))
