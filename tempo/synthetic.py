@@ -7,581 +7,960 @@ __all__ = ['LETTERS', 'FINGERS', 'JOINTS', 'SKINS', 'ROOMS', 'hand_pose', 'hand_
            'wander', 'sign_spans', 'pose_track', 'SignScene', 'sign_clip', 'write_video', 'make_signs']
 
 # %% ../nbs/00a_synthetic.ipynb #9c544b91
+from collections import namedtuple
 from fastcore.all import *
 from fastprogress.fastprogress import progress_bar
 from fractions import Fraction
 from pathlib import Path
 from PIL import Image
-import av,json,os,shutil,tempfile
+import av, json, os, shutil, tempfile
 import numpy as np
 
 # %% ../nbs/00a_synthetic.ipynb #6df4df70
-LETTERS='ABCDEFGHIKLMNOPQRSTUVWXY'  # the letters that are hand shapes: J and Z are movements
+LETTERS = 'ABCDEFGHIKLMNOPQRSTUVWXY'  # The letters that are hand shapes: J and Z are movements
 
 # %% ../nbs/00a_synthetic.ipynb #4f86778a
-FINGERS='index middle ring pinky'.split()
-JOINTS=[f'{f}_{j}' for f in FINGERS for j in ('mcp','pip','dip','spread')] \
-     + [f'thumb{i}_{j}' for i in (1,2,3) for j in ('azimuth','elevation')] + ['roll','pitch','yaw']
+FINGERS = 'index middle ring pinky'.split()
+_finger_joints = [f'{f}_{j}' for f in FINGERS for j in ('mcp','pip','dip','spread')]
+_thumb_joints = [f'thumb{i}_{j}' for i in (1,2,3) for j in ('azimuth','elevation')]
+JOINTS = _finger_joints + _thumb_joints + ['roll','pitch','yaw']
 
 # %% ../nbs/00a_synthetic.ipynb #1b7370e9
-_bend=dict(up=(0,4,3), fist=(85,100,55), hang=(66,108,10), curl=(22,112,62), half=(32,42,28), ring=(45,58,40),
-           meet=(62,62,35), pinch=(58,68,30), hook=(8,92,55), lean=(34,5,4), tuck=(80,105,60))
+_bend = dict(
+    up=(0,4,3), fist=(85,100,55), hang=(66,108,10), curl=(22,112,62),
+    half=(32,42,28), ring=(45,58,40), meet=(62,62,35), pinch=(58,68,30),
+    hook=(8,92,55), lean=(34,5,4), tuck=(80,105,60))
 
 # %% ../nbs/00a_synthetic.ipynb #5ebdcdb8
-_thumbs=dict(side=(34,18,4,18,2,8), front=(32,47,-20,39,-72,12), under=(40,39,-33,19,-89,-7), palm=(36,18,-49,17,-113,-12),
-             out=(58,12,78,6,84,4), wide=(50,12,66,6,72,4), pinch=(36,16,9,63,-42,36), meet=(15,17,-4,67,-52,32),
-             ring=(5,14,-3,61,0,49), half=(28,41,25,108,5,83), t=(3,33,0,33,-4,33), n=(5,20,-25,18,-45,52),
-             m=(-10,20,-50,18,-45,50), k=(8,16,0,16,-16,14), hold=(39,43,-31,33,-81,0), w=(28,49,-48,13,-85,-5), g=(62,15,15,15,0,5))
+_thumbs = dict(
+    side=(34,18,4,18,2,8),
+    front=(32,47,-20,39,-72,12),
+    under=(40,39,-33,19,-89,-7),
+    palm=(36,18,-49,17,-113,-12),
+    out=(58,12,78,6,84,4),
+    wide=(50,12,66,6,72,4),
+    pinch=(36,16,9,63,-42,36),
+    meet=(15,17,-4,67,-52,32),
+    ring=(5,14,-3,61,0,49),
+    half=(28,41,25,108,5,83),
+    t=(3,33,0,33,-4,33),
+    n=(5,20,-25,18,-45,52),
+    m=(-10,20,-50,18,-45,50),
+    k=(8,16,0,16,-16,14),
+    hold=(39,43,-31,33,-81,0),
+    w=(28,49,-48,13,-85,-5),
+    g=(62,15,15,15,0,5))
 
 # %% ../nbs/00a_synthetic.ipynb #c65acef7
-_signs=dict(  # fingers, spread, thumb, wrist (roll, pitch, yaw)
-    A=('fist fist fist fist',(0,0,0,0),'side',(0,0,0)),     B=('up up up up',(1,0,-1,-2),'palm',(0,0,0)),
-    C=('half half half half',(0,0,0,0),'half',(0,0,55)),    D=('up meet meet meet',(0,0,0,0),'meet',(0,0,35)),
-    E=('curl curl curl curl',(0,0,0,0),'under',(0,0,0)),    F=('pinch up up up',(-2,5,-7,-20),'pinch',(0,0,10)),
-    G=('up fist fist fist',(0,0,0,0),'g',(-90,0,180)),      H=('up up fist fist',(-1,1,0,0),'hold',(-90,0,180)),
-    I=('fist fist fist up',(0,0,0,-6),'front',(0,0,0)),     K=('up lean fist fist',(8,-8,0,0),'k',(0,0,0)),
-    L=('up fist fist fist',(0,0,0,0),'out',(0,0,0)),        M=('hang hang hang fist',(0,0,0,0),'m',(0,0,0)),
-    N=('hang hang fist fist',(0,0,0,0),'n',(0,0,0)),        O=('ring ring ring ring',(0,0,0,0),'ring',(0,0,55)),
-    P=('up lean fist fist',(8,-8,0,0),'k',(30,150,0)),      Q=('up fist fist fist',(0,0,0,0),'g',(20,150,0)),
-    R=('up up fist fist',(-12,12,0,0),'hold',(0,0,0)),      S=('fist fist fist fist',(0,0,0,0),'front',(0,0,0)),
-    T=('fist fist fist fist',(0,0,0,0),'t',(0,0,0)),        U=('up up fist fist',(-1,1,0,0),'hold',(0,0,0)),
-    V=('up up fist fist',(12,-12,0,0),'hold',(0,0,0)),      W=('up up up fist',(14,0,-14,0),'w',(0,0,0)),
-    X=('hook fist fist fist',(0,0,0,0),'front',(0,0,40)),   Y=('fist fist fist up',(0,0,0,-24),'wide',(0,0,0)))
+_signs = dict(  # fingers, spread, thumb, wrist (roll, pitch, yaw)
+    A=('fist fist fist fist', (0,0,0,0),     'side',  (0,0,0)),
+    B=('up up up up',         (1,0,-1,-2),   'palm',  (0,0,0)),
+    C=('half half half half', (0,0,0,0),     'half',  (0,0,55)),
+    D=('up meet meet meet',   (0,0,0,0),     'meet',  (0,0,35)),
+    E=('curl curl curl curl', (0,0,0,0),     'under', (0,0,0)),
+    F=('pinch up up up',      (-2,5,-7,-20), 'pinch', (0,0,10)),
+    G=('up fist fist fist',   (0,0,0,0),     'g',     (-90,0,180)),
+    H=('up up fist fist',     (-1,1,0,0),    'hold',  (-90,0,180)),
+    I=('fist fist fist up',   (0,0,0,-6),    'front', (0,0,0)),
+    K=('up lean fist fist',   (8,-8,0,0),    'k',     (0,0,0)),
+    L=('up fist fist fist',   (0,0,0,0),     'out',   (0,0,0)),
+    M=('hang hang hang fist', (0,0,0,0),     'm',     (0,0,0)),
+    N=('hang hang fist fist', (0,0,0,0),     'n',     (0,0,0)),
+    O=('ring ring ring ring', (0,0,0,0),     'ring',  (0,0,55)),
+    P=('up lean fist fist',   (8,-8,0,0),    'k',     (30,150,0)),
+    Q=('up fist fist fist',   (0,0,0,0),     'g',     (20,150,0)),
+    R=('up up fist fist',     (-12,12,0,0),  'hold',  (0,0,0)),
+    S=('fist fist fist fist', (0,0,0,0),     'front', (0,0,0)),
+    T=('fist fist fist fist', (0,0,0,0),     't',     (0,0,0)),
+    U=('up up fist fist',     (-1,1,0,0),    'hold',  (0,0,0)),
+    V=('up up fist fist',     (12,-12,0,0),  'hold',  (0,0,0)),
+    W=('up up up fist',       (14,0,-14,0),  'w',     (0,0,0)),
+    X=('hook fist fist fist', (0,0,0,0),     'front', (0,0,40)),
+    Y=('fist fist fist up',   (0,0,0,-24),   'wide',  (0,0,0)))
 
 # %% ../nbs/00a_synthetic.ipynb #29b578d7
 def hand_pose(
-    letter:str, # one of `LETTERS`
-)->np.ndarray:
-    "The 25 joint angles of `letter` in degrees, in the order of `JOINTS`."
-    if letter not in _signs: raise ValueError(f'no hand shape for {letter!r}: take one of {LETTERS} (J and Z are movements)')
-    fingers,spread,thumb,turn=_signs[letter]
-    bends=[(*_bend[f],s) for f,s in zip(fingers.split(),spread)]
-    return np.array([*np.ravel(bends),*_thumbs[thumb],*turn],float)
+    letter:str, # One of `LETTERS`
+)->np.ndarray: # (25,), in degrees
+    "The 25 joint angles of `letter` in degrees, in the order of `JOINTS`"
+    if letter not in _signs:
+        raise ValueError(f'no hand shape for {letter!r}: take one of {LETTERS} (J and Z are movements)')
+    fingers, spread = _signs[letter][:2]
+    thumb, turn = _signs[letter][2:]
+    bends = [(*_bend[f], s) for f,s in zip(fingers.split(), spread)]
+    return np.array([*np.ravel(bends), *_thumbs[thumb], *turn], float)
 
 # %% ../nbs/00a_synthetic.ipynb #d5f755a2
-_knuckle=np.array([[.30,.95,0],[.09,1.,.02],[-.11,.95,.01],[-.29,.85,-.02]])
-_phalanx=np.array([[.47,.28,.21],[.52,.33,.22],[.48,.31,.21],[.37,.22,.19]])
-_girth=np.array([[.125,.115,.105,.08],[.13,.12,.105,.083],[.12,.11,.1,.078],[.105,.095,.085,.068]])
+_knuckle = np.array([
+    [.30,.95,0],
+    [.09,1.,.02],
+    [-.11,.95,.01],
+    [-.29,.85,-.02]])
+_phalanx = np.array([
+    [.47,.28,.21],
+    [.52,.33,.22],
+    [.48,.31,.21],
+    [.37,.22,.19]])
+_girth = np.array([
+    [.125,.115,.105,.08],
+    [.13,.12,.105,.083],
+    [.12,.11,.1,.078],
+    [.105,.095,.085,.068]])
+
+# %% ../nbs/00a_synthetic.ipynb #5eddec20
+_thumb_base = np.array([.20,.20,.08])
+_thumb_length = np.array([.42,.34,.28])
+_thumb_girth = np.array([.185,.145,.125,.095])
 
 # %% ../nbs/00a_synthetic.ipynb #3a8417ca
-_cmc,_thumb_len,_thumb_girth=np.array([.20,.20,.08]),np.array([.42,.34,.28]),np.array([.185,.145,.125,.095])
-_wrist=np.array([[.12,.03,0,.15],[.04,0,.01,.16],[-.06,0,.01,.16],[-.14,.03,0,.14]])
-_between=lambda a: np.insert(a,[1,2,3],(a[:-1]+a[1:])/2,0)
-_palm=np.stack([_between(_wrist),_between(np.c_[_knuckle,_girth[:,0]])],1)
+def _with_gaps(a):
+    "The four rows of `a`, and between each two the mean of both"
+    between = (a[:-1]+a[1:])/2
+    return np.insert(a, [1,2,3], between, 0)
+
+_wrist = np.array([
+    [.12,.03,0,.15],
+    [.04,0,.01,.16],
+    [-.06,0,.01,.16],
+    [-.14,.03,0,.14]])
+_knuckle_ends = np.c_[_knuckle, _girth[:,0]]
+_palm = np.stack([_with_gaps(_wrist), _with_gaps(_knuckle_ends)], 1)
 
 # %% ../nbs/00a_synthetic.ipynb #00f73456
-def _direction(az,el):
-    "Unit vectors from azimuth (from y towards x) and elevation (towards z), in degrees."
-    az,el=np.radians(az),np.radians(el)
-    return np.stack([np.cos(el)*np.sin(az),np.cos(el)*np.cos(az),np.sin(el)],-1)
+def _direction(azimuth, elevation):
+    "Unit vectors from azimuth (from y towards x) and elevation (towards z), in degrees"
+    azimuth, elevation = np.radians(azimuth), np.radians(elevation)
+    x = np.cos(elevation)*np.sin(azimuth)
+    y = np.cos(elevation)*np.cos(azimuth)
+    return np.stack([x, y, np.sin(elevation)], -1)
 
 # %% ../nbs/00a_synthetic.ipynb #898a70a1
-def _chain(start,steps,girth):
-    "Round cones (n,2,4) along the joints that `steps` (...,k,3) lead to from `start` (...,3)."
-    pts=start[...,None,:]+np.cumsum(np.concatenate([np.zeros_like(steps[...,:1,:]),steps],-2),-2)
-    e=np.concatenate([pts,girth[...,None]],-1)
-    return np.stack([e[...,:-1,:],e[...,1:,:]],-2).reshape(-1,2,4)
+def _chain(start, steps, girth):
+    "Round cones (n,2,4) along the joints that `steps` (...,k,3) lead to from `start` (...,3)"
+    origin = np.zeros_like(steps[...,:1,:])
+    path = np.cumsum(np.concatenate([origin, steps], -2), -2)
+    joints = start[...,None,:] + path
+    spheres = np.concatenate([joints, girth[...,None]], -1)
+    near = spheres[...,:-1,:]
+    far = spheres[...,1:,:]
+    return np.stack([near, far], -2).reshape(-1,2,4)
 
 # %% ../nbs/00a_synthetic.ipynb #e2f175ed
 def hand_bones(
     pose:np.ndarray, # (25,) joint angles in degrees, as from `hand_pose`
 )->np.ndarray: # (22,2,4): two ends of a round cone, each x, y, z, radius, in palm lengths
-    "Forward kinematics: four fingers, thumb and palm, before the wrist turns."
-    q,t=np.asarray(pose)[:16].reshape(4,4),np.asarray(pose)[16:22].reshape(3,2)
-    fingers=_chain(_knuckle,_phalanx[...,None]*_direction(q[:,3:],np.cumsum(q[:,:3],1)),_girth)
-    thumb=_chain(_cmc,_thumb_len[:,None]*_direction(t[:,0],t[:,1]),_thumb_girth)
-    return np.concatenate([fingers,thumb,_palm])
+    "Forward kinematics: four fingers, thumb and palm, before the wrist turns"
+    angles = np.asarray(pose)
+    finger = angles[:16].reshape(4,4)
+    thumb = angles[16:22].reshape(3,2)
+    bent = np.cumsum(finger[:,:3], 1)
+    finger_steps = _phalanx[...,None]*_direction(finger[:,3:], bent)
+    thumb_steps = _thumb_length[:,None]*_direction(*thumb.T)
+    fingers = _chain(_knuckle, finger_steps, _girth)
+    return np.concatenate([fingers, _chain(_thumb_base, thumb_steps, _thumb_girth), _palm])
 
 # %% ../nbs/00a_synthetic.ipynb #a6f2ab8e
-def _turn(roll,pitch,yaw):
-    "Rotation matrix: `yaw` about the fingers' axis, `pitch` towards the viewer, `roll` in the picture; degrees."
-    (a,b,c),(d,e,f)=np.cos(np.radians([roll,pitch,yaw])),np.sin(np.radians([roll,pitch,yaw]))
-    return np.array([[a,-d,0],[d,a,0],[0,0,1]])@np.array([[1,0,0],[0,b,-e],[0,e,b]])@np.array([[c,0,f],[0,1,0],[-f,0,c]])
+def _rotation(roll, pitch, yaw):
+    "Rotation matrix: `yaw` about the fingers' axis, `pitch` towards the viewer, `roll` in the picture; degrees"
+    angles = np.radians([roll,pitch,yaw])
+    cos_roll, cos_pitch, cos_yaw = np.cos(angles)
+    sin_roll, sin_pitch, sin_yaw = np.sin(angles)
+    about_z = np.array([[cos_roll,-sin_roll,0], [sin_roll,cos_roll,0], [0,0,1]])
+    about_x = np.array([[1,0,0], [0,cos_pitch,-sin_pitch], [0,sin_pitch,cos_pitch]])
+    about_y = np.array([[cos_yaw,0,sin_yaw], [0,1,0], [-sin_yaw,0,cos_yaw]])
+    return about_z @ about_x @ about_y
 
 # %% ../nbs/00a_synthetic.ipynb #55334a9c
-def _arm(pose,view=(0,0,0)):
-    "Bones of hand (22) and forearm (2: skin, sleeve) as the camera sees them, (24,2,4)."
-    hand,R=hand_bones(pose),_turn(*pose[22:])
-    hand[...,:3]=hand[...,:3]@R.T
-    d=-.6*R[:,1]+np.array([-.3,-.8,-.45]); d/=np.linalg.norm(d)
-    at=lambda s,r: [*(d*s),r]
-    bones=np.concatenate([hand,[[at(-.02,.15),at(.9,.2)],[at(.75,.25),at(2.6,.33)]]])
-    bones[...,:3]=bones[...,:3]@_turn(*view).T
+def _forearm(wrist):
+    "Two cones (2,2,4), skin and sleeve, for a hand that is turned by the matrix `wrist`"
+    down_and_back = np.array([-.3,-.8,-.45])
+    along = -.6*wrist[:,1] + down_and_back
+    along /= np.linalg.norm(along)
+    end = lambda distance,radius: [*(along*distance), radius]
+    skin = [end(-.02,.15), end(.9,.2)]
+    sleeve = [end(.75,.25), end(2.6,.33)]
+    return [skin, sleeve]
+
+def _arm(pose, view=(0,0,0)):
+    "Bones of hand (22) and forearm (2: skin, sleeve) as the camera sees them, (24,2,4)"
+    hand, wrist = hand_bones(pose), _rotation(*pose[22:])
+    hand[...,:3] = hand[...,:3] @ wrist.T
+    bones = np.concatenate([hand, _forearm(wrist)])
+    bones[...,:3] = bones[...,:3] @ _rotation(*view).T
     return bones
 
 # %% ../nbs/00a_synthetic.ipynb #92c728c0
-def _splat(buf,bone,k):
-    "Draw round cone number `k` (pixels, y down) into `buf`: height, normal x, normal y, number; each (H,W)."
-    z,nx,ny,num=buf
-    (a,b),S=bone,z.shape
-    R=max(a[3],b[3]); x0,y0=np.maximum(np.floor(np.minimum(a,b)[:2]-R),0).astype(int)
-    x1,y1=np.minimum(np.ceil(np.maximum(a,b)[:2]+R)+1,S[::-1]).astype(int)
+def _axis(a, b):
+    "The axis of a cone: its step in x, y, z and radius, its length in the picture, and its direction there"
+    step = (b-a).astype(np.float32)
+    length = max(np.hypot(step[0],step[1]), np.float32(1e-6))
+    direction = step[:2]/length if length>1e-6 else (1,0)
+    return step, length, direction
+
+def _highest(step, length, radius, u, w2):
+    "Where on the axis, from 0 to 1, the surface is highest: $t$ of the formula, for each pixel"
+    t = np.sqrt(np.maximum(radius**2-w2, 0))
+    t *= step[2]/np.hypot(length, step[2])
+    t += u
+    return np.clip(t*(1/length), 0, 1)
+
+# %% ../nbs/00a_synthetic.ipynb #ef519256
+def _surface(bone, dx, dy):
+    "Where a cone is seen, and its height, normal x and normal y, for pixels at `dx`, `dy` from its first end"
+    a,b = bone
+    step, length, (e0,e1) = _axis(a, b)
+    u, w = dx*e0+dy*e1, dx*e1-dy*e0
+    w2 = w*w
+    middle = np.float32((a[3]+b[3])/2)
+    t = _highest(step, length, middle, u, w2)
+    radius = np.float32(a[3])+t*step[3]
+    q = u-t*length
+    h2 = radius*radius-w2-q*q
+    height = np.float32(a[2]) + t*step[2]
+    height = height + np.sqrt(np.maximum(h2, 0))
+    normal_x = (q*e0+w*e1)/radius
+    normal_y = (q*e1-w*e0)/radius
+    return h2>0, (height, normal_x, normal_y)
+
+# %% ../nbs/00a_synthetic.ipynb #17acb71d
+def _bounds(bone, shape):
+    "The columns (first, end) and rows (first, end) of a picture of `shape` that a cone may cover"
+    a,b = bone
+    radius = max(a[3], b[3])
+    low = np.floor(np.minimum(a, b)[:2]-radius)
+    high = np.ceil(np.maximum(a, b)[:2]+radius)
+    x0,y0 = np.maximum(low, 0).astype(int)
+    x1,y1 = np.minimum(high+1, shape[::-1]).astype(int)
+    return (x0,x1), (y0,y1)
+
+def _splat(buf, bone, k):
+    "Draw round cone number `k` (pixels, y down) into `buf`: height, normal x, normal y, number; each (H,W)"
+    (x0,x1), (y0,y1) = _bounds(bone, buf[0].shape)
     if x0>=x1 or y0>=y1: return
-    v=(b-a).astype(np.float32); L=max(np.hypot(v[0],v[1]),np.float32(1e-6)); e0,e1=v[:2]/L if L>1e-6 else (1,0)
-    dx,dy=np.arange(x0,x1,dtype=np.float32)-a[0].astype(np.float32),np.arange(y0,y1,dtype=np.float32)[:,None]-a[1].astype(np.float32)
-    u,w=dx*e0+dy*e1,dx*e1-dy*e0
-    w2=w*w
-    t=np.sqrt(np.maximum(np.float32((a[3]+b[3])/2)**2-w2,0)); t*=v[2]/np.hypot(L,v[2]); t+=u
-    t=np.clip(t*(1/L),0,1)
-    r,q=np.float32(a[3])+t*v[3],u-t*L
-    h2=r*r-w2-q*q
-    box=np.s_[y0:y1,x0:x1]
-    zz=np.float32(a[2])+t*v[2]+np.sqrt(np.maximum(h2,0))
-    win=(h2>0)&(zz>z[box])
-    for dst,val in zip(buf,(zz,(q*e0+w*e1)/r,(q*e1-w*e0)/r,np.int8(k))): np.copyto(dst[box],val,where=win)
+    x,y = bone[0,:2].astype(np.float32)
+    dx = np.arange(x0, x1, dtype=np.float32) - x
+    dy = np.arange(y0, y1, dtype=np.float32) - y
+    seen, surface = _surface(bone, dx, dy[:,None])
+    box = np.s_[y0:y1,x0:x1]
+    wins = seen & (surface[0]>buf[0][box])
+    values = *surface, np.int8(k)
+    for dst,val in zip(buf, values): np.copyto(dst[box], val, where=wins)
 
 # %% ../nbs/00a_synthetic.ipynb #11a25215
 def depth_map(
     bones:np.ndarray, # (n,2,4) round cones in pixels: x to the right, y down, z towards the viewer, radius
-    size:int, # height and width of the picture in pixels
-)->tuple: # height, normal x, normal y (float32) and bone number (int8, -1 for none), each (size,size)
-    "Draw all cones; the one nearest to the viewer wins each pixel."
-    buf=np.full((size,size),-1e6,np.float32),*np.zeros((2,size,size),np.float32),np.full((size,size),-1,np.int8)
-    for k,b in enumerate(bones): _splat(buf,b,k)
+    size:int, # Height and width of the picture in pixels
+)->tuple: # Height, normal x, normal y (float32) and bone number (int8, -1 for none), each (size,size)
+    "Draw all cones; the one nearest to the viewer wins each pixel"
+    shape = (size,size)
+    height = np.full(shape, -1e6, np.float32)
+    normals = np.zeros((2,*shape), np.float32)
+    number = np.full(shape, -1, np.int8)
+    buf = height, *normals, number
+    for k,bone in enumerate(bones): _splat(buf, bone, k)
     return buf
 
 # %% ../nbs/00a_synthetic.ipynb #b9942706
-def _box(x,r):
-    "Mean over a window of 2r+1 pixels in both directions; edges are repeated."
+def _box(x, r):
+    "Mean over a window of 2r+1 pixels in both directions; edges are repeated"
+    n = 2*r+1
     for _ in range(2):
-        c=np.cumsum(np.pad(x.T,((r+1,r),(0,0)),mode='edge'),0,dtype=np.float32)
-        x=(c[2*r+1:]-c[:-2*r-1])/(2*r+1)
+        padded = np.pad(x.T, ((r+1,r),(0,0)), mode='edge')
+        sums = np.cumsum(padded, 0, dtype=np.float32)
+        x = (sums[n:]-sums[:-n])/n
     return x
 
 # %% ../nbs/00a_synthetic.ipynb #23c8ddeb
-def _crevices(z,on,px):
-    "How far each pixel lies below its surroundings, 0 to 1, for a palm of `px` pixels."
-    half,r=on[::2,::2].astype(np.float32),max(int(px*.045),1)
-    around=_box(half*z[::2,::2],r)/np.maximum(_box(half,r),1e-3)
-    return np.clip((around.repeat(2,0).repeat(2,1)-z)/(.28*px)-.06,0,1)
+def _crevices(z, on, px):
+    "How far each pixel lies below its surroundings, 0 to 1, for a palm of `px` pixels"
+    half = on[::2,::2].astype(np.float32)
+    r = max(int(px*.045), 1)
+    heights = _box(half*z[::2,::2], r)
+    around = heights/np.maximum(_box(half, r), 1e-3)
+    around = around.repeat(2,0).repeat(2,1)
+    return np.clip((around-z)/(.28*px)-.06, 0, 1)
 
 # %% ../nbs/00a_synthetic.ipynb #5a6ca7ac
 def _halve(x):
-    "Mean of each 2 x 2 pixels."
-    x=x.astype(np.float32,copy=False)
-    return (x[::2,::2]+x[1::2,::2]+x[::2,1::2]+x[1::2,1::2])*np.float32(.25)
+    "Mean of each 2 x 2 pixels"
+    x = x.astype(np.float32, copy=False)
+    left, right = x[:,::2], x[:,1::2]
+    total = left[::2]+left[1::2]+right[::2]+right[1::2]
+    return total*np.float32(.25)
+
+# %% ../nbs/00a_synthetic.ipynb #cf157ffa
+def _normals(nx, ny, number):
+    "Unit normals (x, y, z) of pixels, those of palm and wrist turned towards the viewer"
+    palm = (number>14)&(number<23)
+    flat = np.where(palm, .55, 1).astype(np.float32)
+    x, y = nx*flat, ny*flat
+    z = np.sqrt(np.maximum(1-x*x-y*y, 0))
+    return x, y, z
+
+def _lambert(normal, light):
+    "The cosine between a surface's normal and the direction of `light`; 0 where it faces away"
+    l = np.array(light, np.float32)
+    l /= np.linalg.norm(l)
+    x,y,z = normal
+    return np.maximum(x*l[0]+y*l[1]+z*l[2], 0)
 
 # %% ../nbs/00a_synthetic.ipynb #038b5a5a
-def _paint(bones,colours,size,*,px,light=(-.4,-.6,.7),ambient=.45,lamp=(1.,1.,1.)):
-    "Lit picture of cones at twice the size, then averaged: premultiplied rgb (S,S,3), alpha (S,S), bone numbers (2S,2S)."
-    z,nx,ny,num=depth_map(bones*2,size*2)
-    on=num>=0; l=np.array(light,np.float32); l/=np.linalg.norm(l)
-    flat=np.where((num>14)&(num<23),.55,1).astype(np.float32)[on]  # palm and wrist: skin bridges the bones
-    n0,n1=nx[on]*flat,ny[on]*flat; n2=np.sqrt(np.maximum(1-n0*n0-n1*n1,0))
-    lit=np.maximum(n0*l[0]+n1*l[1]+n2*l[2],0)
-    shine=(ambient*(.55+.45*n2)+(1-ambient)*lit*1.15)*(1-.65*_crevices(z,on,px*2)[on])
-    rgb=np.zeros((size*2,size*2,3),np.float32)
-    rgb[on]=np.asarray(colours,np.float32)[num[on]]*(shine[:,None]*np.asarray(lamp,np.float32))+.10*(lit**12)[:,None]
-    return _halve(rgb),_halve(on),num
+def _paint(bones, colours, size, *, px, light=(-.4,-.6,.7), ambient=.45, lamp=(1.,1.,1.)):
+    "Lit picture of cones at twice the size, then averaged: premultiplied rgb (S,S,3), alpha (S,S), bone numbers (2S,2S)"
+    height, *normals, number = depth_map(bones*2, size*2)
+    on = number>=0
+    normal = _normals(normals[0][on], normals[1][on], number[on])
+    direct = _lambert(normal, light)
+    brightness = ambient*(.55+.45*normal[2]) + (1-ambient)*direct*1.15
+    shine = brightness*(1-.65*_crevices(height, on, px*2)[on])
+    skin = np.asarray(colours, np.float32)[number[on]]
+    lamp = np.asarray(lamp, np.float32)
+    rgb = np.zeros((size*2,size*2,3), np.float32)
+    highlight = .10*(direct**12)[:,None]
+    rgb[on] = skin*(shine[:,None]*lamp) + highlight
+    return _halve(rgb), _halve(on), number
 
 # %% ../nbs/00a_synthetic.ipynb #a47db9dd
-SKINS=np.array([[.96,.80,.69],[.91,.71,.57],[.80,.58,.43],[.66,.45,.32],[.50,.33,.23],[.36,.24,.17]])
+SKINS = np.array([
+    [.96,.80,.69],
+    [.91,.71,.57],
+    [.80,.58,.43],
+    [.66,.45,.32],
+    [.50,.33,.23],
+    [.36,.24,.17]])
 
-def _place(pose,*,size,height=.6,centre=(.5,.5),view=(0,0,0)):
-    "Hand and forearm in pixels, and the pixels of a palm."
-    bones=_arm(pose,view); pts=bones[:22,:,:2].reshape(-1,2)
-    span=np.ptp(pts,axis=0).max()+.2
-    px=size*height/(.45*2.1+.55*span)
-    bones[...,:2]-=(pts.max(0)+pts.min(0))/2
-    bones*=px; bones[...,1]*=-1; bones[...,:2]+=np.array(centre)*size
-    return bones,px
+# %% ../nbs/00a_synthetic.ipynb #587f3659
+def _place(pose, *, size, height=.6, centre=(.5,.5), view=(0,0,0)):
+    "Hand and forearm in pixels, and the pixels of a palm"
+    bones = _arm(pose, view)
+    points = bones[:22,:,:2].reshape(-1,2)
+    span = np.ptp(points, axis=0).max()+.2
+    px = size*height/(.45*2.1+.55*span)
+    bones[...,:2] -= (points.max(0)+points.min(0))/2
+    bones *= px
+    bones[...,1] *= -1
+    bones[...,:2] += np.array(centre)*size
+    return bones, px
+
+# %% ../nbs/00a_synthetic.ipynb #635e26b2
+def _hand_mask(number):
+    "Pixels of which at least half are hand, from bone numbers at twice the size"
+    return _halve((number>=0)&(number<22))>=.5
 
 # %% ../nbs/00a_synthetic.ipynb #690861dc
 def render_hand(
     pose:np.ndarray, # (25,) joint angles in degrees
     *,
-    size:int=128, # height and width in pixels
-    height:float=.8, # share of the picture's height that the hand fills
+    size:int=128, # Height and width in pixels
+    height:float=.8, # Share of the picture's height that the hand fills
     centre:tuple=(.5,.5), # x and y of the hand's middle, as shares of the picture, y down
-    view:tuple=(0,0,0), # camera's roll, pitch and yaw in degrees
-    skin:tuple=tuple(SKINS[1]), # red, green, blue, 0 to 1
-    sleeve:tuple=(.25,.35,.55), # colour of the sleeve, 0 to 1
-    light:tuple=(-.4,-.6,.7), # where light comes from: x to the right, y down, z towards the viewer
+    view:tuple=(0,0,0), # Camera's roll, pitch and yaw in degrees
+    skin:tuple=tuple(SKINS[1]), # Red, green, blue, 0 to 1
+    sleeve:tuple=(.25,.35,.55), # Colour of the sleeve, 0 to 1
+    light:tuple=(-.4,-.6,.7), # Where light comes from: x to the right, y down, z towards the viewer
 )->tuple: # uint8 rgb with alpha (size,size,4), bool mask of the hand without forearm (size,size)
-    "One hand on a transparent ground."
-    bones,px=_place(pose,size=size,height=height,centre=centre,view=view)
-    rgb,alpha,num=_paint(bones,[skin]*23+[sleeve],size,px=px,light=light)
-    rgba=np.concatenate([rgb/np.maximum(alpha,1e-3)[...,None],alpha[...,None]],-1)
-    return (rgba.clip(0,1)*255+.5).astype(np.uint8),_hand_mask(num)
-
-# %% ../nbs/00a_synthetic.ipynb #635e26b2
-def _hand_mask(num):
-    "Pixels of which at least half are hand, from bone numbers at twice the size."
-    return _halve((num>=0)&(num<22))>=.5
+    "One hand on a transparent ground"
+    bones,px = _place(pose, size=size, height=height, centre=centre, view=view)
+    colours = [skin]*23+[sleeve]
+    rgb, alpha, number = _paint(bones, colours, size, px=px, light=light)
+    alpha = alpha[...,None]
+    rgba = np.concatenate([rgb/np.maximum(alpha, 1e-3), alpha], -1)
+    return (rgba.clip(0,1)*255+.5).astype(np.uint8), _hand_mask(number)
 
 # %% ../nbs/00a_synthetic.ipynb #478324ab
-ROOMS=dict(train={},test={})
+ROOMS = dict(train={}, test={})
 
 def room_family(
     split:str, # 'train' or 'test'
-)->callable: # decorator for a function of (rng, size) that returns float (size,size,3), 0 to 1
-    "Register a family of rooms."
-    def _inner(f): ROOMS[split][f.__name__.strip('_')]=f; return f
+)->callable: # Decorator for a function of (rng, size) that returns float (size,size,3), 0 to 1
+    "Register a family of rooms"
+    def _inner(f):
+        ROOMS[split][f.__name__.strip('_')] = f
+        return f
     return _inner
 
 # %% ../nbs/00a_synthetic.ipynb #c999bda6
-def _noise(rng,size,cells,ch=1):
-    "Smooth noise: `cells` x `cells` random values blown up to `size`, (size,size,ch), 0 to 1."
-    small=rng.random((ch,cells,cells),dtype=np.float32)
-    return np.stack([np.asarray(Image.fromarray(s).resize((size,size),Image.BICUBIC)) for s in small],-1)
+def _noise(rng, size, cells, ch=1):
+    "Smooth noise: `cells` x `cells` random values blown up to `size`, (size,size,ch), 0 to 1"
+    grids = rng.random((ch,cells,cells), dtype=np.float32)
+    blow_up = lambda g: Image.fromarray(g).resize((size,size), Image.BICUBIC)
+    return np.stack([np.asarray(blow_up(g)) for g in grids], -1)
 
-def _octaves(rng,size,ch=1,cells=(3,7,17,41)):
-    "Noise at several scales, the coarse ones stronger."
-    return sum(_noise(rng,size,c,ch)/2**i for i,c in enumerate(cells))/sum(.5**i for i in range(len(cells)))
+def _octaves(rng, size, ch=1, cells=(3,7,17,41)):
+    "Noise at several scales, the coarse ones stronger"
+    weights = [.5**i for i in range(len(cells))]
+    total = sum(_noise(rng, size, c, ch)*w for c,w in zip(cells,weights))
+    return total/sum(weights)
 
 # %% ../nbs/00a_synthetic.ipynb #c8cdaa5e
-def _mix(a,b,m): return a*(1-m)+b*m
-def _tint(rng,*n): return _mix(rng.random((*n,1)),rng.random((*n,3)),.6)  # a colour, half-way to grey
+def _mix(a, b, m):
+    "`a` where `m` is 0, `b` where it is 1"
+    return a*(1-m)+b*m
+
+def _tint(rng, *n):
+    "Random colours (*n,3), half-way to grey"
+    grey = rng.random((*n,1))
+    colour = rng.random((*n,3))
+    return _mix(grey, colour, .6)
 
 # %% ../nbs/00a_synthetic.ipynb #d8df95f0
-def _rects(rng,im,n,lo=.08,hi=.5):
-    "Furniture: `n` rectangles with a lighter edge, in place."
-    s=len(im)
+def _rects(rng, im, n, lo=.08, hi=.5):
+    "Furniture: `n` rectangles with a lighter edge, drawn into `im`"
+    size = len(im)
     for _ in range(n):
-        x,y,w,h=(rng.uniform((-.1,-.1,lo,lo),(.9,.9,hi,hi))*s).astype(int)
-        c=_tint(rng); x,y=max(x,0),max(y,0)
-        im[y:y+h,x:x+w]=np.clip(c*1.3,0,1); im[y+2:y+h-2,x+2:x+w-2]=c
+        box = rng.uniform((-.1,-.1,lo,lo), (.9,.9,hi,hi))*size
+        (x,y), (w,h) = np.maximum(box.astype(int), 0).reshape(2,2)
+        colour = _tint(rng)
+        outer = im[y:y+h,x:x+w]
+        outer[:] = np.clip(colour*1.3, 0, 1)
+        inner = im[y+2:y+h-2,x+2:x+w-2]
+        inner[:] = colour
     return im
 
 # %% ../nbs/00a_synthetic.ipynb #5ae85cf5
 @room_family('train')
-def _living(rng,size):
-    ramp=np.linspace(0,1,size)[:,None,None]
-    return _rects(rng,_mix(_tint(rng),_tint(rng),np.broadcast_to(ramp,(size,size,1))).astype(np.float32),9)*(.8+.3*_octaves(rng,size))
+def _living(rng, size):
+    "A living room"
+    ramp = np.linspace(0, 1, size)[:,None,None]
+    ramp = np.broadcast_to(ramp, (size,size,1))
+    wall = _mix(_tint(rng), _tint(rng), ramp).astype(np.float32)
+    furnished = _rects(rng, wall, 9)
+    return furnished*(.8+.3*_octaves(rng, size))
 
 # %% ../nbs/00a_synthetic.ipynb #5d5bbfa9
 @room_family('train')
-def _clouds(rng,size): return _mix(_tint(rng),_tint(rng),np.clip(_octaves(rng,size,3)*2-.5,0,1))
+def _clouds(rng, size):
+    "Clouds in two colours"
+    sky, cloud = _tint(rng), _tint(rng)
+    cover = _octaves(rng, size, 3)*2-.5
+    return _mix(sky, cloud, np.clip(cover, 0, 1))
 
 # %% ../nbs/00a_synthetic.ipynb #d4c9c4af
 @room_family('train')
-def _stripes(rng,size):
-    y,x=np.mgrid[:size,:size]/size; a=rng.uniform(0,np.pi)
-    m=np.sin((x*np.cos(a)+y*np.sin(a)+.06*_noise(rng,size,5)[...,0])*rng.uniform(20,90))*.5+.5
-    return _rects(rng,_mix(_tint(rng),_tint(rng),m[...,None]),3)
+def _stripes(rng, size):
+    "Curtains with a little furniture before them"
+    y,x = np.mgrid[:size,:size]/size
+    angle = rng.uniform(0, np.pi)
+    across = x*np.cos(angle) + y*np.sin(angle)
+    wavy = across + .06*_noise(rng, size, 5)[...,0]
+    wave = np.sin(wavy*rng.uniform(20,90))*.5+.5
+    curtain = _mix(_tint(rng), _tint(rng), wave[...,None])
+    return _rects(rng, curtain, 3)
 
 # %% ../nbs/00a_synthetic.ipynb #cc0d7a4d
 @room_family('train')
-def _bricks(rng,size):
-    y,x=np.mgrid[:size,:size]/size*rng.uniform(8,18); x=x*.5+(y//1)%2*.5
-    m=((y%1<.12)|(x%1<.07))[...,None]
-    return _mix(_tint(rng)*(.7+.5*_octaves(rng,size)),_tint(rng),m)
+def _bricks(rng, size):
+    "A wall of bricks"
+    y,x = np.mgrid[:size,:size]/size
+    n = rng.uniform(8,18)
+    x, y = x*n, y*n
+    x = x*.5+(y//1)%2*.5
+    mortar = (y%1<.12)|(x%1<.07)
+    bricks = _tint(rng)*(.7+.5*_octaves(rng, size))
+    return _mix(bricks, _tint(rng), mortar[...,None])
 
 # %% ../nbs/00a_synthetic.ipynb #ef52c5a1
 @room_family('test')
-def _tiles(rng,size):
-    y,x=np.mgrid[:size,:size]/size; a,n=rng.uniform(0,np.pi),rng.uniform(6,16)
-    i,j=np.floor((x*np.cos(a)-y*np.sin(a))*n)%8,np.floor((x*np.sin(a)+y*np.cos(a))*n)%8
-    return _mix(_tint(rng),_tint(rng),rng.random((8,8,1))[i.astype(int),j.astype(int)])
+def _tiles(rng, size):
+    "A floor of tiles"
+    y,x = np.mgrid[:size,:size]/size
+    angle, n = rng.uniform(0, np.pi), rng.uniform(6,16)
+    cos, sin = np.cos(angle), np.sin(angle)
+    i = np.floor((x*cos-y*sin)*n)%8
+    j = np.floor((x*sin+y*cos)*n)%8
+    light, dark = _tint(rng), _tint(rng)
+    shades = rng.random((8,8,1))
+    return _mix(light, dark, shades[i.astype(int),j.astype(int)])
 
 # %% ../nbs/00a_synthetic.ipynb #aacf58bf
 @room_family('test')
-def _garden(rng,size):
-    im,(y,x)=np.tile(_tint(rng),(size,size,1)),np.mgrid[:size,:size]/size
+def _garden(rng, size):
+    "Flowers with five petals each"
+    im = np.tile(_tint(rng), (size,size,1))
+    y,x = np.mgrid[:size,:size]/size
     for _ in range(22):
-        cx,cy,r=rng.uniform((0,0,.04),(1,1,.16))
-        im[np.hypot(x-cx,y-cy)<r*(1+.3*np.sin(5*np.arctan2(y-cy,x-cx)))]=_tint(rng)
-    return im*(.7+.4*_octaves(rng,size,cells=(9,31)))
+        cx,cy,r = rng.uniform((0,0,.04), (1,1,.16))
+        petals = 1+.3*np.sin(5*np.arctan2(y-cy, x-cx))
+        im[np.hypot(x-cx, y-cy)<r*petals] = _tint(rng)
+    return im*(.7+.4*_octaves(rng, size, cells=(9,31)))
 
 # %% ../nbs/00a_synthetic.ipynb #b36faaac
 @room_family('test')
-def _wood(rng,size):
-    y,x=np.mgrid[:size,:size]/size; cx,cy=rng.uniform(-.5,1.5,2)
-    m=np.sin((np.hypot((x-cx)*rng.uniform(.2,1),y-cy)+.1*_noise(rng,size,6)[...,0])*rng.uniform(60,120))*.5+.5
-    return _mix(_tint(rng),_tint(rng),m[...,None])
+def _wood(rng, size):
+    "Rings of wood"
+    y,x = np.mgrid[:size,:size]/size
+    cx,cy = rng.uniform(-.5, 1.5, 2)
+    radius = np.hypot((x-cx)*rng.uniform(.2,1), y-cy)
+    radius = radius+.1*_noise(rng, size, 6)[...,0]
+    rings = np.sin(radius*rng.uniform(60,120))*.5+.5
+    return _mix(_tint(rng), _tint(rng), rings[...,None])
 
 # %% ../nbs/00a_synthetic.ipynb #bc22f1f6
 @room_family('test')
-def _plaid(rng,size):
-    f,g=(np.repeat(_tint(rng,n),-(-size//n),0)[:size] for n in rng.integers(9,30,2))
-    return (f[None]+g[:,None])*.5*(.8+.3*_octaves(rng,size,cells=(5,61)))
+def _plaid(rng, size):
+    "A tablecloth of two sets of stripes"
+    colours = [_tint(rng, n) for n in rng.integers(9,30,2)]
+    f,g = (np.repeat(c, -(-size//len(c)), 0)[:size] for c in colours)
+    weave = (f[None]+g[:,None])*.5
+    return weave*(.8+.3*_octaves(rng, size, cells=(5,61)))
 
 # %% ../nbs/00a_synthetic.ipynb #52e3450a
 def wander(
-    rng:np.random.Generator, # where the randomness comes from
-    frames:int, # length of the path in frames
+    rng:np.random.Generator, # Where the randomness comes from
+    frames:int, # Length of the path in frames
     *,
-    dims:int=1, # number of independent paths
-    fps:float=30, # frames per second
-    hz:float=.5, # the fastest wave, in cycles per second
+    dims:int=1, # Number of independent paths
+    fps:float=30, # Frames per second
+    hz:float=.5, # The fastest wave, in cycles per second
 )->np.ndarray: # (frames,dims), from -1 to 1
-    "Smooth random paths."
-    f,ph,a=rng.uniform(.2,1,(3,dims))*hz,rng.uniform(0,2*np.pi,(3,dims)),rng.uniform(.3,1,(3,dims))
-    t=np.arange(frames)[:,None,None]/fps
-    return (np.sin(2*np.pi*f*t+ph)*a/a.sum(0)).sum(1)
+    "Smooth random paths"
+    speed = rng.uniform(.2, 1, (3,dims))*hz
+    phase = rng.uniform(0, 2*np.pi, (3,dims))
+    height = rng.uniform(.3, 1, (3,dims))
+    t = np.arange(frames)[:,None,None]/fps
+    waves = np.sin(2*np.pi*speed*t+phase)
+    return (waves*height/height.sum(0)).sum(1)
 
 # %% ../nbs/00a_synthetic.ipynb #b166d11d
 def sign_spans(
-    text:str, # letters in the order they are signed
-    frames:int, # length of the clip in frames
+    text:str, # Letters in the order they are signed
+    frames:int, # Length of the clip in frames
     *,
-    fps:float=30, # frames per second
+    fps:float=30, # Frames per second
 )->list: # (start, stop, letter) for each, frames from start to stop-1
-    "When each letter of a clip is fully formed."
-    edges=np.linspace(0,frames,len(text)+1).round().astype(int)
-    move=[min(int(.4*fps),(b-a)//4) for a,b in zip(edges,edges[1:])]
-    return [(int(a+m),int(b),c) for a,b,m,c in zip(edges,edges[1:],move,text)]
+    "When each letter of a clip is fully formed"
+    edges = np.linspace(0, frames, len(text)+1).round().astype(int)
+    spans = []
+    for start,stop,letter in zip(edges, edges[1:], text):
+        move = min(int(.4*fps), (stop-start)//4)
+        spans.append((int(start+move), int(stop), letter))
+    return spans
 
 # %% ../nbs/00a_synthetic.ipynb #316f2a55
-_rest=np.array([*[18,28,16,0]*4,30,20,15,15,5,10,0,0,0.])  # a hand at ease, before the first letter
+def _joints(finger, thumb, wrist):
+    "Numbers (25,) for all joints, the same for each finger"
+    return np.array([*finger*4, *thumb, *wrist], float)
+
+_rest = _joints((18,28,16,0), (30,20,15,15,5,10), (0,0,0))
+_own_shape = _joints((3,3,3,1.5), (2,)*6, (4,3,4))
+_drift = _joints((8,8,8,3), (5,)*6, (6,6,6))
+
+# %% ../nbs/00a_synthetic.ipynb #af3dfe61
+def _eased(frames, moving):
+    "How much of a movement is done in each frame, (frames,1): from 0 to 1 over `moving` frames, slow at both ends"
+    if not moving: return np.ones((frames,1))
+    s = np.clip(np.arange(frames)/moving, 0, 1)[:,None]
+    return s*s*(3-2*s)
 
 # %% ../nbs/00a_synthetic.ipynb #376be2b0
 def pose_track(
-    text:str, # letters in the order they are signed
-    frames:int, # length of the clip in frames
+    text:str, # Letters in the order they are signed
+    frames:int, # Length of the clip in frames
     *,
-    fps:float=30, # frames per second
-    rng:np.random.Generator=None, # tremor and each clip's own hand shape; None for neither
+    fps:float=30, # Frames per second
+    rng:np.random.Generator=None, # Tremor and each clip's own hand shape; None for neither
 )->np.ndarray: # (frames,25) joint angles in degrees
-    "Joint angles over time: from rest to the first letter, then from letter to letter."
-    out,last,at=np.zeros((frames,25)),_rest,0
-    for start,stop,c in sign_spans(text,frames,fps=fps):
-        goal=hand_pose(c)+(0 if rng is None else rng.normal(0,1,25)*[*[3,3,3,1.5]*4,*[2]*6,4,3,4])
-        s=np.clip((np.arange(at,stop)-at)/max(start-at,1),0,1)[:,None] if start>at else np.ones((stop-at,1))
-        out[at:stop]=last+(goal-last)*(s*s*(3-2*s)); last,at=goal,stop
-    if rng is not None:
-        out+=np.array([*[8,8,8,3]*4,*[5]*6,6,6,6])*wander(rng,frames,dims=25,fps=fps,hz=.6)+1.5*wander(rng,frames,dims=25,fps=fps,hz=4)
-    return out
+    "Joint angles over time: from rest to the first letter, then from letter to letter"
+    out, last, at = np.zeros((frames,25)), _rest, 0
+    for start,stop,letter in sign_spans(text, frames, fps=fps):
+        goal = hand_pose(letter)
+        if rng is not None: goal = goal+rng.normal(0,1,25)*_own_shape
+        out[at:stop] = last+(goal-last)*_eased(stop-at, start-at)
+        last, at = goal, stop
+    if rng is None: return out
+    slow = wander(rng, frames, dims=25, fps=fps, hz=.6)
+    fast = wander(rng, frames, dims=25, fps=fps, hz=4)
+    return out + (_drift*slow+1.5*fast)
+
+# %% ../nbs/00a_synthetic.ipynb #8797fb1f
+def _check_scene(text, frames, size, rooms):
+    "Refuse settings of a clip that cannot be met"
+    if not text: raise ValueError(f'nothing to sign in {text!r}: give one or more of {LETTERS}')
+    if rooms not in ROOMS: raise ValueError(f'no rooms called {rooms!r}: take one of {list(ROOMS)}')
+    if size<32: raise ValueError(f'{size} pixels cannot show a hand: take size=32 or more')
+    n = len(text)
+    if frames<n: raise ValueError(f'{frames} frames are too few for {text!r}: take frames={n} or more')
 
 # %% ../nbs/00a_synthetic.ipynb #b5884bcd
 class SignScene:
-    "All that is random about one clip; `frame(i)` draws frame `i`."
+    "All that is random about one clip; `frame(i)` draws frame `i`"
     def __init__(self,
-        text:str, # letters in the order they are signed
+        text:str, # Letters in the order they are signed
         *,
-        frames:int=150, # length in frames
-        size:int=128, # height and width in pixels
-        fps:float=30, # frames per second
+        frames:int=150, # Length in frames
+        size:int=128, # Height and width in pixels
+        fps:float=30, # Frames per second
         seed=0, # int or sequence of ints
         rooms:str='train', # 'train' or 'test': which families of rooms
-        blur:int=1, # moments averaged into a frame for motion blur; each costs a drawing
+        blur:int=1, # Moments averaged into a frame for motion blur; each costs a drawing
     ):
-        if not text: raise ValueError(f'nothing to sign in {text!r}: give one or more of {LETTERS}')
-        if rooms not in ROOMS: raise ValueError(f'no rooms called {rooms!r}: take one of {list(ROOMS)}')
-        if size<32: raise ValueError(f'{size} pixels cannot show a hand: take size=32 or more')
-        if frames<len(text): raise ValueError(f'{frames} frames are too few for {text!r}: take frames={len(text)} or more')
-        store_attr(); self.key=[list(ROOMS).index(rooms),*map(ord,text),*np.ravel(seed)]
-        self.rng=rng=np.random.default_rng(self.key)
-        self.poses,self.spans=pose_track(text,frames,fps=fps,rng=rng),sign_spans(text,frames,fps=fps)
-        self._body(); self._rooms(); self._clutter()
+        _check_scene(text, frames, size, rooms)
+        store_attr()
+        self.key = [list(ROOMS).index(rooms), *map(ord, text), *np.ravel(seed)]
+        self.rng = np.random.default_rng(self.key)
+        self.poses = pose_track(text, frames, fps=fps, rng=self.rng)
+        self.spans = sign_spans(text, frames, fps=fps)
+        self._signer()
+        self._movement()
+        self._lighting()
+        self._rooms()
+        self._clutter()
 
 # %% ../nbs/00a_synthetic.ipynb #38628bdc
 @patch
-def _body(self:SignScene):
-    r,w=self.rng,partial(wander,self.rng,self.frames,fps=self.fps)
-    who=np.random.default_rng([7,*np.ravel(self.seed)]); i,f=who.integers(0,len(SKINS)-1),who.random()
-    self.skin,self.sleeve=(1-f)*SKINS[i]+f*SKINS[i+1],_tint(who)
-    self.height=.6*np.exp(-.03+r.uniform(-.1,.1)+.3*w(hz=.4)[:,0])
-    self.centre=.5+r.uniform(-.04,.04,2)+.13*w(dims=2,hz=.6)
-    self.view=(.5*r.uniform(-1,1,3)+1.4*w(dims=3,hz=.5))*(10,9,13)
-    self.light=np.array([0,-.35,.75])+np.array([.8,.6,.15])*(.4*r.uniform(-1,1,3)+.8*w(dims=3,hz=.4))
-    self.ambient=r.uniform(.35,.6)
-    self.lamp=(.95+.12*r.uniform(-1,1)+.25*w(hz=.5))*(1+.04*r.uniform(-1,1,3)+.1*w(dims=3,hz=.5))
+def _signer(self:SignScene):
+    "Skin and sleeve: a skin between two neighbours of `SKINS`"
+    who = np.random.default_rng([7, *np.ravel(self.seed)])
+    i, share = who.integers(0, len(SKINS)-1), who.random()
+    self.skin = (1-share)*SKINS[i]+share*SKINS[i+1]
+    self.sleeve = _tint(who)
+
+# %% ../nbs/00a_synthetic.ipynb #0b99b122
+@patch
+def _wander(self:SignScene, **kw):
+    "`wander` over this clip"
+    return wander(self.rng, self.frames, fps=self.fps, **kw)
+
+@patch
+def _movement(self:SignScene):
+    "The hand's size and place, and the camera's angles, in each frame"
+    uniform = self.rng.uniform
+    usual = -.03 + uniform(-.1,.1)
+    self.height = .6*np.exp(usual + .3*self._wander(hz=.4)[:,0])
+    middle = .5 + uniform(-.04,.04,2)
+    self.centre = middle + .13*self._wander(dims=2, hz=.6)
+    angles = .5*uniform(-1,1,3)
+    self.view = (angles + 1.4*self._wander(dims=3, hz=.5))*(10,9,13)
+
+# %% ../nbs/00a_synthetic.ipynb #3fe9627b
+@patch
+def _lighting(self:SignScene):
+    "The light's direction and the lamp's colour in each frame, and the share of ambient light"
+    uniform = self.rng.uniform
+    stray = .4*uniform(-1,1,3)
+    stray = stray + .8*self._wander(dims=3, hz=.4)
+    from_above, reach = np.array([0,-.35,.75]), np.array([.8,.6,.15])
+    self.light = from_above + reach*stray
+    self.ambient = uniform(.35,.6)
+    brightness = .95 + .12*uniform(-1,1)
+    brightness = brightness + .25*self._wander(hz=.5)
+    colour = 1 + .04*uniform(-1,1,3)
+    self.lamp = brightness*(colour + .1*self._wander(dims=3, hz=.5))
 
 # %% ../nbs/00a_synthetic.ipynb #e162362e
 @patch
+def _wall(self:SignScene, side):
+    "A picture of a random room, `side` pixels high and wide"
+    families = list(ROOMS[self.rooms].values())
+    family = families[self.rng.integers(len(families))]
+    room = family(self.rng, side)*255
+    return Image.fromarray(room.clip(0,255).astype(np.uint8))
+
+@patch
 def _rooms(self:SignScene):
-    r,n=self.rng,int(self.size*1.75)
-    secs=np.cumsum(r.uniform(1,2,int(self.frames/self.fps)+2))
-    self.cuts=secs[:np.searchsorted(secs,self.frames/self.fps)]*self.fps
-    fams=list(ROOMS[self.rooms].values())
-    make=lambda: Image.fromarray((fams[r.integers(len(fams))](r,n)*255).clip(0,255).astype(np.uint8))
-    self.walls=[make() for _ in range(len(self.cuts)+1)]
-    self.zoom=.62+.16*wander(r,self.frames,fps=self.fps,hz=.5)[:,0]
-    self.pan=.5+.5*wander(r,self.frames,dims=2,fps=self.fps,hz=.5)
+    "Walls and when they change, and the camera's zoom and pan in each frame"
+    secs = self.frames/self.fps
+    ends = np.cumsum(self.rng.uniform(1, 2, int(secs)+2))
+    self.cuts = ends[:np.searchsorted(ends, secs)]*self.fps
+    side = int(self.size*1.75)
+    self.walls = [self._wall(side) for _ in range(len(self.cuts)+1)]
+    self.zoom = .62+.16*self._wander(hz=.5)[:,0]
+    self.pan = .5+.5*self._wander(dims=2, hz=.5)
 
 # %% ../nbs/00a_synthetic.ipynb #88679b10
+def _unit(angle):
+    "The unit vector (2,) at an angle in radians"
+    return np.array([np.cos(angle), np.sin(angle)])
+
+def _thing(rng, t, secs):
+    "One thing that passes a clip of `secs` seconds; `t` (frames,1) is the time of each frame"
+    front = rng.random()<.4
+    heading, tilt = rng.uniform(0, 2*np.pi, 2)
+    along = _unit(heading)
+    across = np.array([-along[1], along[0]])
+    speed, passes = rng.uniform(.2,.7), rng.uniform(-1, secs+1)
+    distance = rng.uniform(.36,.55) if front else rng.uniform(0,.5)
+    path = .5 + along*speed*(t-passes) + across*distance
+    half = rng.uniform(.05,.22)
+    ends = np.array([[1],[-1]])*half*_unit(tilt)
+    radius = rng.uniform(.015,.07,2)
+    return dict(path=path, ends=ends, radius=radius, z=2. if front else -2., colour=_tint(rng))
+
+# %% ../nbs/00a_synthetic.ipynb #6eb2f170
 @patch
 def _clutter(self:SignScene):
-    r,secs=self.rng,self.frames/self.fps
-    t,self.things=np.arange(self.frames)[:,None]/self.fps,[]
-    for _ in range(r.poisson(.9*(secs+2))):
-        front,a,b=r.random()<.4,*r.uniform(0,2*np.pi,2)
-        along,across=np.array([np.cos(a),np.sin(a)]),np.array([-np.sin(a),np.cos(a)])
-        path=.5+along*r.uniform(.2,.7)*(t-r.uniform(-1,secs+1))+across*(r.uniform(.36,.55) if front else r.uniform(0,.5))
-        ends=np.array([1,-1])[:,None]*r.uniform(.05,.22)*np.array([np.cos(b),np.sin(b)])
-        self.things.append(dict(path=path,ends=ends,radius=r.uniform(.015,.07,2),z=2. if front else -2.,colour=_tint(r)))
+    "The things that pass, one or two in a second"
+    secs = self.frames/self.fps
+    t = np.arange(self.frames)[:,None]/self.fps
+    n = self.rng.poisson(.9*(secs+2))
+    self.things = [_thing(self.rng, t, secs) for _ in range(n)]
 
 # %% ../nbs/00a_synthetic.ipynb #0d6fff38
 @patch
+def _through_window(self:SignScene, k, i):
+    "Room `k` as the camera sees it at frame `i`, float32 (size,size,3)"
+    wall = self.walls[k]
+    width = self.zoom[i]*wall.size[0]
+    x,y = self.pan[i]*(wall.size[0]-width)
+    window = x, y, x+width, y+width
+    seen = wall.resize((self.size,self.size), Image.BILINEAR, box=window)
+    return np.asarray(seen, np.float32)
+
+@patch
 def wall(self:SignScene,
-    i:int, # frame
+    i:int, # Frame
 )->np.ndarray: # float32 (size,size,3), 0 to 255
-    "The background of frame `i`."
-    k=np.searchsorted(self.cuts,i,side='right'); n=self.walls[0].size[0]
-    w=self.zoom[i]*n; x,y=self.pan[i]*(n-w)
-    see=lambda k: np.asarray(self.walls[k].resize((self.size,)*2,Image.BILINEAR,box=(x,y,x+w,y+w)),np.float32)
-    left=(self.cuts[k]-i)/(.3*self.fps) if k<len(self.cuts) else 1
-    return see(k) if left>=1 else _mix(see(k+1),see(k),np.float32(left))
+    "The background of frame `i`"
+    k = np.searchsorted(self.cuts, i, side='right')
+    room = self._through_window(k, i)
+    if k==len(self.cuts): return room
+    left = (self.cuts[k]-i)/(.3*self.fps)
+    if left>=1: return room
+    return _mix(self._through_window(k+1, i), room, np.float32(left))
 
 # %% ../nbs/00a_synthetic.ipynb #6ca0ea02
-def _at(track,t):
-    "A track (frames,...) at time `t` in frames, linear between frames."
-    i=int(t); j=min(i+1,len(track)-1)
-    return track[i] if t==i else _mix(track[i],track[j],t-i)
+def _at(track, t):
+    "A track (frames,...) at time `t` in frames, linear between frames"
+    i = int(t)
+    if t==i: return track[i]
+    following = min(i+1, len(track)-1)
+    return _mix(track[i], track[following], t-i)
 
 # %% ../nbs/00a_synthetic.ipynb #cdd9912e
+_Layer = namedtuple('_Layer', 'rgb alpha number px')  # What stands before the wall, and the pixels of a palm
+
+def _thing_bone(thing, at, size, px):
+    "A thing as a round cone in pixels, (2,4)"
+    ends = (at(thing['path'])+thing['ends'])*size
+    depth = [thing['z']*px]*2
+    return np.column_stack([ends, depth, thing['radius']*size])
+
 @patch
-def _layer(self:SignScene,t):
-    "Hand and things at time `t`: premultiplied rgb, alpha, bone numbers, pixels of a palm."
-    at=partial(_at,t=t); s=self.size
-    bones,px=_place(at(self.poses),size=s,height=at(self.height),centre=at(self.centre),view=at(self.view))
-    seen=[o for o in self.things if abs(at(o['path'])-.5).max()<.8]
-    things=[[[*((at(o['path'])+e)*s),o['z']*px,r*s] for e,r in zip(o['ends'],o['radius'])] for o in seen]
-    colours=[self.skin]*23+[self.sleeve]+[o['colour'] for o in seen]
-    return *_paint(np.concatenate([bones,np.reshape(things,(-1,2,4))]),colours,s,px=px,light=at(self.light),ambient=self.ambient,lamp=at(self.lamp)),px
+def _layer(self:SignScene, t):
+    "Hand and things at time `t`: premultiplied rgb, alpha, bone numbers, pixels of a palm"
+    at = partial(_at, t=t)
+    place = dict(height=at(self.height), centre=at(self.centre), view=at(self.view))
+    lighting = dict(light=at(self.light), ambient=self.ambient, lamp=at(self.lamp))
+    bones,px = _place(at(self.poses), size=self.size, **place)
+    near = lambda o: abs(at(o['path'])-.5).max()<.8
+    seen = [o for o in self.things if near(o)]
+    things = [_thing_bone(o, at, self.size, px) for o in seen]
+    colours = [self.skin]*23 + [self.sleeve] + [o['colour'] for o in seen]
+    cones = np.concatenate([bones, np.reshape(things, (-1,2,4))])
+    return _Layer(*_paint(cones, colours, self.size, px=px, **lighting), px)
+
+# %% ../nbs/00a_synthetic.ipynb #19721d5f
+@patch
+def _shadow(self:SignScene, alpha, i, px):
+    "How much of the light reaches the wall in frame `i`, (size,size), from .5 to 1"
+    size = self.size
+    dx,dy = (-.28*px*self.light[i][:2]).astype(int)
+    margin = max(abs(dx), abs(dy))  # enough to shift without wrapping round
+    x, y = margin-dx, margin-dy
+    padded = np.pad(alpha, margin, mode='edge')
+    shifted = padded[y:y+size,x:x+size]
+    return 1-.5*_box(shifted, max(size//24, 1))
 
 # %% ../nbs/00a_synthetic.ipynb #8774edba
 @patch
 def frame(self:SignScene,
-    i:int, # frame, from 0
+    i:int, # Frame, from 0
 )->tuple: # uint8 (size,size,3), bool mask of the hand without forearm (size,size)
-    "Draw frame `i` and its mask."
-    rgbs,alphas,nums,px=zip(*(self._layer(min(i+.5*j/self.blur,self.frames-1)) for j in range(self.blur)))
-    rgb,alpha=sum(rgbs)/self.blur,sum(alphas)/self.blur
-    dx,dy=(-.28*px[0]*self.light[i][:2]).astype(int)
-    m=max(abs(dx),abs(dy)); y,x=m-dy,m-dx  # what the shadow is shifted by, without wrapping round
-    shadow=1-.5*_box(np.pad(alpha,m,mode='edge')[y:y+self.size,x:x+self.size],max(self.size//24,1))
-    im=self.wall(i)*self.lamp[i].astype(np.float32)*(shadow*(1-alpha))[...,None]+rgb*255
-    im+=np.random.default_rng([i,*self.key]).standard_normal(im.shape,dtype=np.float32)*1.5
-    return (im.clip(0,255)+.5).astype(np.uint8),_hand_mask(nums[0])
+    "Draw frame `i` and its mask"
+    last = self.frames-1
+    moments = [i+.5*j/self.blur for j in range(self.blur)]
+    layers = [self._layer(min(t, last)) for t in moments]
+    rgb = sum(o.rgb for o in layers)/self.blur
+    alpha = sum(o.alpha for o in layers)/self.blur
+    shadow = self._shadow(alpha, i, layers[0].px)
+    wall = self.wall(i)*self.lamp[i].astype(np.float32)
+    im = wall*(shadow*(1-alpha))[...,None]+rgb*255
+    noise = np.random.default_rng([i, *self.key])
+    im += noise.standard_normal(im.shape, dtype=np.float32)*1.5
+    return (im.clip(0,255)+.5).astype(np.uint8), _hand_mask(layers[0].number)
 
 # %% ../nbs/00a_synthetic.ipynb #067eec4d
 def sign_clip(
-    text:str, # letters in the order they are signed; one letter for a labelled clip
+    text:str, # Letters in the order they are signed; one letter for a labelled clip
     *,
-    frames:int=150, # length in frames
-    size:int=128, # height and width in pixels
-    fps:float=30, # frames per second
+    frames:int=150, # Length in frames
+    size:int=128, # Height and width in pixels
+    fps:float=30, # Frames per second
     seed=0, # int or sequence of ints
     rooms:str='train', # 'train' or 'test': which families of rooms
-    blur:int=1, # moments averaged into a frame for motion blur; each costs a drawing
+    blur:int=1, # Moments averaged into a frame for motion blur; each costs a drawing
 )->tuple: # uint8 frames (frames,size,size,3), bool masks (frames,size,size)
-    "A clip of somebody signing `text`, and the masks of the hand."
-    scene=SignScene(text,frames=frames,size=size,fps=fps,seed=seed,rooms=rooms,blur=blur)
-    ims,masks=zip(*(scene.frame(i) for i in range(frames)))
-    return np.stack(ims),np.stack(masks)
-
-# %% ../nbs/00a_synthetic.ipynb #f9c1fb74
-def write_video(
-    frames, # uint8 array (T,H,W,3) or any iterable of (H,W,3); H and W even
-    path, # file to write, for example 'clip.mp4'
-    *,
-    fps:float=30, # frames per second
-    gop:int=12, # frames from one keyframe to the next at most
-    bframes:int=2, # most B-frames in a row
-    crf:int=20, # quality of libx264: 0 lossless, 18 to 23 usual, 51 worst
-)->Path:
-    "Write H.264 (yuv420p) and return the path; the file appears when it is whole."
-    path=Path(path); tmp=path.with_name(f'.{path.stem}.part{path.suffix}'); path.parent.mkdir(parents=True,exist_ok=True)
-    try:
-        with av.open(str(tmp),'w') as out:
-            st=None
-            for f in frames:
-                f=_checked(f,path,st)
-                if st is None: st=_stream(out,f.shape,fps,gop,bframes,crf)
-                for p in st.encode(av.VideoFrame.from_ndarray(f,format='rgb24')): out.mux(p)
-            if st is None: raise ValueError(f'no frames to write to {path}: give at least one')
-            for p in st.encode(): out.mux(p)
-        os.replace(tmp,path)
-    finally: tmp.unlink(missing_ok=True)
-    return path
+    "A clip of somebody signing `text`, and the masks of the hand"
+    scene = SignScene(text, frames=frames, size=size, fps=fps, seed=seed, rooms=rooms, blur=blur)
+    ims,masks = zip(*(scene.frame(i) for i in range(frames)))
+    return np.stack(ims), np.stack(masks)
 
 # %% ../nbs/00a_synthetic.ipynb #c7dfdd42
-def _stream(out,shape,fps,gop,bframes,crf):
-    "A libx264 stream in container `out`."
-    st=out.add_stream('libx264',rate=Fraction(fps).limit_denominator(1001))
-    st.height,st.width=shape[:2]; st.pix_fmt='yuv420p'; st.gop_size=gop
-    st.options={'threads':'1','preset':'veryfast','crf':str(crf),'bf':str(bframes),'g':str(gop),'x264-params':'mbtree=0'}
+def _stream(out, shape, fps, gop, bframes, crf):
+    "A libx264 stream in container `out`"
+    st = out.add_stream('libx264', rate=Fraction(fps).limit_denominator(1001))
+    st.height, st.width = shape[:2]
+    st.pix_fmt = 'yuv420p'
+    st.gop_size = gop
+    repeatable = {'threads':'1', 'x264-params':'mbtree=0'}
+    quality = {'preset':'veryfast', 'crf':str(crf), 'bf':str(bframes), 'g':str(gop)}
+    st.options = {**repeatable, **quality}
     return st
 
 # %% ../nbs/00a_synthetic.ipynb #12aee893
-def _checked(f,path,st):
-    "A frame that H.264 can hold, or an error that names what is wrong."
-    f=np.ascontiguousarray(f)
+def _checked(f, path, st):
+    "A frame that H.264 can hold, or an error that names what is wrong"
+    f = np.ascontiguousarray(f)
     if f.ndim!=3 or f.shape[-1]!=3 or f.dtype!=np.uint8:
         raise ValueError(f'{path}: a frame is uint8 (H,W,3), not {f.dtype} {f.shape}: convert it first')
-    if f.shape[0]%2 or f.shape[1]%2:
-        raise ValueError(f'{path}: yuv420p needs even sizes, not {f.shape[0]} x {f.shape[1]}: crop or pad by one pixel')
-    if st is not None and f.shape[:2]!=(st.height,st.width):
-        raise ValueError(f'{path}: a frame of {f.shape[:2]} after frames of {(st.height,st.width)}: bring all to one size')
+    h,w = f.shape[:2]
+    if h%2 or w%2:
+        raise ValueError(f'{path}: yuv420p needs even sizes, not {h} x {w}: crop or pad by one pixel')
+    if st is None: return f
+    first = st.height, st.width
+    if (h,w)!=first:
+        raise ValueError(f'{path}: a frame of {(h,w)} after frames of {first}: bring all to one size')
     return f
 
+# %% ../nbs/00a_synthetic.ipynb #f9c1fb74
+def _encode(frames, tmp, path, **settings):
+    "Write `frames` to the file `tmp`; errors speak of `path`"
+    with av.open(str(tmp), 'w') as out:
+        st = None
+        for f in frames:
+            f = _checked(f, path, st)
+            if st is None: st = _stream(out, f.shape, **settings)
+            for p in st.encode(av.VideoFrame.from_ndarray(f, format='rgb24')): out.mux(p)
+        if st is None: raise ValueError(f'no frames to write to {path}: give at least one')
+        for p in st.encode(): out.mux(p)
+
+# %% ../nbs/00a_synthetic.ipynb #42883f84
+def write_video(
+    frames, # uint8 array (T,H,W,3) or any iterable of (H,W,3); H and W even
+    path, # File to write, for example 'clip.mp4'
+    *,
+    fps:float=30, # Frames per second
+    gop:int=12, # Frames from one keyframe to the next at most
+    bframes:int=2, # Most B-frames in a row
+    crf:int=20, # Quality of libx264: 0 lossless, 18 to 23 usual, 51 worst
+)->Path: # `path`
+    "Write H.264 (yuv420p) and return the path; the file appears when it is whole"
+    path = Path(path)
+    tmp = path.with_name(f'.{path.stem}.part{path.suffix}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _encode(frames, tmp, path, fps=fps, gop=gop, bframes=bframes, crf=crf)
+        os.replace(tmp, path)
+    finally: tmp.unlink(missing_ok=True)
+    return path
+
 # %% ../nbs/00a_synthetic.ipynb #c5c4193c
+def _check_counts(s, pre):
+    "Refuse counts of clips, stills and frames that cannot be met; `pre` is '' for training and 'test_' for the test"
+    takes, stills, frames = (s[pre+k] for k in ('clips_pc','stills_pc','frames'))
+    if takes<0 or stills<0 or frames<1:
+        given = f'{pre}clips_pc={takes}, {pre}stills_pc={stills}, {pre}frames={frames}'
+        raise ValueError(f'{given}: too few')
+    start,stop,_ = sign_spans('A', frames, fps=s['fps'])[0]
+    formed = takes*(stop-start)
+    if stills>formed:
+        asked = f'{pre}stills_pc={stills}, but {takes} clip(s) per letter show it fully formed in {formed} frames'
+        raise ValueError(f'{asked}: ask for fewer stills, or raise {pre}clips_pc or {pre}frames')
+
 def _checked_settings(s):
-    "Refuse settings that cannot be met; `s` holds the arguments of `make_signs`."
-    for c in s['letters']: hand_pose(c)
-    if not s['letters'] or len(set(s['letters']))<len(s['letters']):
-        raise ValueError(f"letters={s['letters']!r}: give each of one or more letters once")
+    "Refuse settings that cannot be met; `s` holds the arguments of `make_signs`"
+    letters, size = s['letters'], s['size']
+    for c in letters: hand_pose(c)
+    if not letters or len(set(letters))<len(letters):
+        raise ValueError(f"letters={letters!r}: give each of one or more letters once")
     if s['seed']<0: raise ValueError(f"seed={s['seed']}: take a whole number, 0 or more")
-    if s['size']<32 or s['size']%2: raise ValueError(f"size={s['size']}: take an even number of pixels, 32 or more")
-    for pre,frames in ('',s['frames']),('test_',s['test_frames']):
-        takes,stills=s[pre+'clips_pc'],s[pre+'stills_pc']
-        if takes<0 or stills<0 or frames<1: raise ValueError(f'{pre}clips_pc={takes}, {pre}stills_pc={stills}, {pre}frames={frames}: too few')
-        a,b,_=sign_spans('A',frames,fps=s['fps'])[0]
-        if stills>takes*(b-a):
-            raise ValueError(f'{pre}stills_pc={stills}, but {takes} clip(s) a letter show it fully formed in {takes*(b-a)} frames: '
-                             f'ask for fewer stills, or raise {pre}clips_pc or {pre}frames')
+    if size<32 or size%2: raise ValueError(f"size={size}: take an even number of pixels, 32 or more")
+    for pre in ('','test_'): _check_counts(s, pre)
     return s
 
 # %% ../nbs/00a_synthetic.ipynb #a4bac06f
-def _write_take(root,split,c,take,stills,s):
-    "Write one clip of letter `c` with `stills` stills and masks; its entry in meta.json."
-    pre='' if split=='train' else 'test_'; n=s['frames'] if split=='train' else s['test_frames']
-    ims,masks=sign_clip(c,frames=n,size=s['size'],fps=s['fps'],seed=(s['seed'],take),rooms=split)
-    spans=sign_spans(c,n,fps=s['fps']); a,b,_=spans[0]
-    file=f'{pre}clips/{c}_{take}.mp4'
-    write_video(ims,root/file,fps=s['fps'])
-    for i in np.linspace(a,b-1,stills).round().astype(int):
-        name=f'{split}/{c}/{take}_{i:04d}.png'
-        Image.fromarray(ims[i]).save(root/name,compress_level=1)
-        Image.fromarray(masks[i]*np.uint8(LETTERS.index(c)+1)).save(root/'masks'/name)
-    return dict(file=file,split=split,rooms=split,letter=c,take=take,frames=n,
-                spans=[dict(start=x,stop=y,label=l) for x,y,l in spans])
+def _write_stills(root, folder, clip, take, at):
+    "Write the frames `at` of `clip` (frames and masks) and their masks, for a letter's folder such as 'train/A'"
+    number = LETTERS.index(folder[-1])+1
+    ims,masks = clip
+    for i in at:
+        name = f'{folder}/{take}_{i:04d}.png'
+        Image.fromarray(ims[i]).save(root/name, compress_level=1)
+        Image.fromarray(masks[i]*np.uint8(number)).save(root/'masks'/name)
+
+def _write_take(root, split, letter, take, stills, s):
+    "Write one clip of `letter` with `stills` stills and masks; its entry in meta.json"
+    pre = '' if split=='train' else 'test_'
+    frames, fps = s[pre+'frames'], s['fps']
+    file = f'{pre}clips/{letter}_{take}.mp4'
+    look = dict(size=s['size'], seed=(s['seed'],take), rooms=split)
+    clip = sign_clip(letter, frames=frames, fps=fps, **look)
+    write_video(clip[0], root/file, fps=fps)
+    spans = sign_spans(letter, frames, fps=fps)
+    start,stop,_ = spans[0]
+    at = np.linspace(start, stop-1, stills).round().astype(int)
+    _write_stills(root, f'{split}/{letter}', clip, take, at)
+    entry = dict(file=file, split=split, rooms=split, letter=letter, take=take, frames=frames)
+    return {**entry, 'spans': [dict(start=a, stop=b, label=l) for a,b,l in spans]}
 
 # %% ../nbs/00a_synthetic.ipynb #d36ef61b
-def _standing(path,settings):
-    "True if `path` already holds this set; an error if it holds anything else."
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())): return False
-    meta=path/'meta.json'
+def _standing(path, settings):
+    "True if `path` already holds this set; an error if it holds anything else"
+    if not path.exists(): return False
+    if path.is_dir() and not any(path.iterdir()): return False
+    meta = path/'meta.json'
     if meta.is_file() and json.loads(meta.read_text()).get('settings')==settings: return True
     raise FileExistsError(f'{path} holds something else than these signs: delete it, or name another path')
 
-# %% ../nbs/00a_synthetic.ipynb #c57494e8
-def make_signs(
-    path, # folder to make
-    *,
-    letters:str=LETTERS, # which letters
-    clips_pc:int=1, # training clips a letter
-    test_clips_pc:int=1, # test clips a letter
-    frames:int=150, # length of a training clip in frames
-    test_frames:int=60, # length of a test clip in frames
-    size:int=128, # height and width in pixels
-    fps:float=30, # frames per second
-    stills_pc:int=20, # training stills a letter, shared among its clips
-    test_stills_pc:int=8, # test stills a letter
-    seed:int=0, # one seed, one set, byte for byte
-    progress:bool=True, # show a bar
-)->Path:
-    "Write clips, stills, masks and meta.json; returns at once if they stand there already."
-    s=_checked_settings(dict(letters=''.join(letters),clips_pc=clips_pc,test_clips_pc=test_clips_pc,frames=frames,test_frames=test_frames,
-                             size=size,fps=fps,stills_pc=stills_pc,test_stills_pc=test_stills_pc,seed=int(seed)))
-    path=Path(path)
-    if not _standing(path,s): _make(path,s,progress)
-    return path
+# %% ../nbs/00a_synthetic.ipynb #e529e8cd
+def _takes(s):
+    "(split, letter, take, number of stills) of every clip of a set"
+    takes = []
+    for split,pre in (('train',''),('test','test_')):
+        k, n = s[pre+'clips_pc'], s[pre+'stills_pc']
+        for t in range(1, k+1):
+            stills = (n*t)//k-(n*(t-1))//k
+            takes += [(split, letter, t, stills) for letter in s['letters']]
+    return takes
 
 # %% ../nbs/00a_synthetic.ipynb #0bec1d98
-def _make(path,s,progress):
-    "Build the set beside `path`, then move it there."
-    takes=[(split,c,t,(n*t)//k-(n*(t-1))//k) for split,k,n in (('train',s['clips_pc'],s['stills_pc']),('test',s['test_clips_pc'],s['test_stills_pc']))
-           for t in range(1,k+1) for c in s['letters']]
-    path.parent.mkdir(parents=True,exist_ok=True)
-    root=Path(tempfile.mkdtemp(prefix=f'.{path.name}.',dir=path.parent))
+def _make(path, s, progress):
+    "Build the set beside `path`, then move it there"
+    takes = _takes(s)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
     try:
         for d in ('clips','test_clips'): (root/d).mkdir()
-        for split,c in {t[:2] for t in takes}:
-            for d in (root/split,root/'masks'/split): (d/c).mkdir(parents=True,exist_ok=True)
-        clips=[_write_take(root,*t,s) for t in (progress_bar(takes) if progress else takes)]
-        (root/'meta.json').write_text(json.dumps(dict(letters=s['letters'],seed=s['seed'],settings=s,clips=clips),indent=1))
-        root.chmod(0o755); os.replace(root,path)
-    finally: shutil.rmtree(root,ignore_errors=True)
+        for split,letter in {t[:2] for t in takes}:
+            for d in (split, f'masks/{split}'): (root/d/letter).mkdir(parents=True, exist_ok=True)
+        clips = [_write_take(root, *t, s) for t in (progress_bar(takes) if progress else takes)]
+        meta = dict(letters=s['letters'], seed=s['seed'], settings=s, clips=clips)
+        (root/'meta.json').write_text(json.dumps(meta, indent=1))
+        root.chmod(0o755)
+        os.replace(root, path)
+    finally: shutil.rmtree(root, ignore_errors=True)
+
+# %% ../nbs/00a_synthetic.ipynb #c57494e8
+def make_signs(
+    path, # Folder to make
+    *,
+    letters:str=LETTERS, # Which letters
+    clips_pc:int=1, # Training clips per letter
+    test_clips_pc:int=1, # Test clips per letter
+    frames:int=150, # Length of a training clip in frames
+    test_frames:int=60, # Length of a test clip in frames
+    size:int=128, # Height and width in pixels
+    fps:float=30, # Frames per second
+    stills_pc:int=20, # Training stills per letter, shared among its clips
+    test_stills_pc:int=8, # Test stills per letter
+    seed:int=0, # One seed makes one set, byte for byte
+    progress:bool=True, # Show a bar
+)->Path: # `path`
+    "Write clips, stills, masks and meta.json; returns at once if they stand there already"
+    s = _checked_settings(dict(
+        letters=''.join(letters), clips_pc=clips_pc, test_clips_pc=test_clips_pc,
+        frames=frames, test_frames=test_frames, size=size, fps=fps,
+        stills_pc=stills_pc, test_stills_pc=test_stills_pc, seed=int(seed)))
+    path = Path(path)
+    if not _standing(path, s): _make(path, s, progress)
+    return path
