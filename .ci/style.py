@@ -1,6 +1,6 @@
 """One idea a line, in figures: statements joined on one line, lines over 160 characters, and syntax nodes a line.
 
-Every code cell of every notebook counts, hidden tests too, and so do `bench/` and `.ci/`. A line's nodes are those of Python's syntax tree that begin on it;
+What a reader sees counts: exported and shown cells of every notebook, `bench/` and `.ci/`. In cells that are hidden (`#| hide`, `#| echo: false`) only joined statements do. A line's nodes are those of Python's syntax tree that begin on it;
 the 95th percentile over all lines that have any says how tightly a file is packed (fastcore: 16, nanoGPT: 15, Barlow Twins: 12).
 
 `python .ci/style.py [FILE ...]` prints a row a file and fails where a figure is above its bound; `--lines` names the places."""
@@ -24,6 +24,10 @@ def cells(path):
         lines = ''.join(c['source']).split('\n')
         code = [l for l in lines if not l.lstrip().startswith(('%','!'))]
         if c['cell_type']=='code': yield f'cell {i} ', '\n'.join(code)
+
+def unseen(code):
+    "Whether a reader does not see this cell"
+    return any(l.replace(' ','') in ('#|hide','#|echo:false') for l in code.split('\n')[:4])
 
 def is_python(path):
     "Whether a file without an ending begins like a Python script"
@@ -66,8 +70,10 @@ def measure(path):
     faults, counts = [], []
     for where,code in cells(path):
         tree = ast.parse(code)
-        for kind,find in dict(joined=joined, crowded=crowded, walrus=walrus).items():
+        kinds = dict(joined=joined) if unseen(code) else dict(joined=joined, crowded=crowded, walrus=walrus)
+        for kind,find in kinds.items():
             faults += [(kind, f'{where}line {n}') for n in find(tree)]
+        if unseen(code): continue
         faults += [('wide', f'{where}line {n}') for n,l in enumerate(code.split('\n'), 1) if len(l)>WIDTH]
         counts += nodes(tree).values()
     return faults, counts
