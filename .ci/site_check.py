@@ -30,7 +30,8 @@ READ = r"""() => {
   }
   const wide = document.documentElement.scrollWidth > innerWidth
   const scrolls = e => e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement))
-  const over = all('main, main :is(p, li, div, pre, table, img, svg, math, a, h1, h2, h3)').filter(e => e.getBoundingClientRect().right > innerWidth+1 && !scrolls(e))
+  const boxes = all('main, main :is(p, li, div, pre, table, img, svg, math, a, h1, h2, h3)')
+  const over = boxes.filter(e => e.getBoundingClientRect().right > innerWidth+1 && !scrolls(e))
   const documented = {}   // a name's entry: its heading, and above it nbdev's link to the source
   for (const a of all('main a')) if (a.textContent == 'source') {
     let e = a.closest('p')

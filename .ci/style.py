@@ -1,7 +1,8 @@
 """One idea a line, in figures: statements joined on one line, lines over 160 characters, and syntax nodes a line.
 
-What a reader sees counts: exported and shown cells of every notebook, `bench/` and `.ci/`. In cells that are hidden (`#| hide`, `#| echo: false`) only joined statements do. A line's nodes are those of Python's syntax tree that begin on it;
-the 95th percentile over all lines that have any says how tightly a file is packed (fastcore: 16, nanoGPT: 15, Barlow Twins: 12).
+What a reader sees counts: exported and shown cells of every notebook, `bench/` and `.ci/`. In cells that are hidden
+(`#| hide`, `#| echo: false`) only joined statements do. A line's nodes are those of Python's syntax tree that begin on it. The
+95th percentile over all lines that have any says how tightly a file is packed (fastcore: 16, nanoGPT: 15, Barlow Twins: 12).
 
 `python .ci/style.py [FILE ...]` prints a row a file and fails where a figure is above its bound; `--lines` names the places."""
 import ast, json, sys
