@@ -58,4 +58,5 @@ def command(
         if args or kwargs or not _is_program(inspect.currentframe().f_back): return clear(*args, **kwargs)
         _prepare_process()
         return clear(**_parse(f, aliases))
+    _f.aliases = aliases or {}
     return _f
