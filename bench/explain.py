@@ -16,9 +16,8 @@ from pathlib import Path
 from torch import nn
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 from tempo.backbones import LITE0
-from tempo.evaldata import eval_setup
+from tempo.evaldata import eval_setup, load_eval_data
 from tempo.explain import relevance_eval, relevance_of
-from tempo.masks import find_masks
 from tempo.robustness import ATTACKS, DISTURBANCES, robustness
 from common import parser
 
@@ -27,12 +26,12 @@ HERE = dict(size=96, arch=LITE0)
 
 def of_ones(backbone, data, name, ignore_bias):
     "A head that gives every feature the same weight"
-    b, d, kw = eval_setup(backbone, data, **HERE)
+    d = load_eval_data(data, HERE['size'], masks=True)
+    b, *_, kw = eval_setup(backbone, d, arch=LITE0)
     head = nn.Linear(b.n_features, 1, bias=False)
     head.weight.data.fill_(1)
     info = kw['info'] | dict(protocol='ones')
-    masks = find_masks(data, d.test)
-    return relevance_of(nn.Sequential(b, head), d.test, masks, name=f'{name}, a head of ones',
+    return relevance_of(nn.Sequential(b, head), d.test, d.masks, name=f'{name}, a head of ones',
         ignore_bias=ignore_bias, info=info)
 
 def relevance(models, data, out):
