@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from fastcore.script import call_parse
 from filelock import FileLock
-from .data import clear_errors
+from .utils import clear_errors
 from .synthetic import make_signs
 
 # %% ../nbs/00c_datasets.ipynb #336c3c95
@@ -48,7 +48,7 @@ def list_sources(
 def find_source(
     name:str, # A name
     known:dict, # `DATASETS` or `MODELS`
-)->Source:
+)->Source: # Where it comes from
     "The source that `name` stands for"
     if name not in known: raise ValueError(f"{name!r} is not a name that Tempo knows: choose {' or '.join(known)}.")
     return known[name]
@@ -64,6 +64,12 @@ def file_digest(
     return h.hexdigest()
 
 # %% ../nbs/00c_datasets.ipynb #15356ea9
+def _is_page(path):
+    "Whether a file begins like a web page"
+    with open(path,'rb') as f: head = f.read(512)
+    head = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+    return head.startswith((b'<!doctype html', b'<html'))
+
 def file_problem(
     path, # A file
     size:int=None, # The size it should have (bytes), where that is known
@@ -71,16 +77,16 @@ def file_problem(
 )->str: # What is wrong with it; empty: nothing
     "Why `path` cannot be the file that was asked for"
     n = Path(path).stat().st_size
-    with open(path,'rb') as f: head = f.read(512).lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-    if head.startswith((b'<!doctype html', b'<html')): return 'is a web page (about a quota, a permission or a login?) and not the file'
-    if size is not None and n!=size: return f'has {n:,} bytes where {size:,} were expected'
-    if sha256 and file_digest(path)!=sha256.lower(): return 'has the right size but other content than expected (its SHA-256 differs)'
+    if _is_page(path): return 'is a web page (about a quota, a permission or a login?) and not the file'
+    if size not in (None, n): return f'has {n:,} bytes where {size:,} were expected'
+    if sha256 and file_digest(path)!=sha256.lower():
+        return 'has the right size but other content than expected (its SHA-256 differs)'
     return ''
 
 # %% ../nbs/00c_datasets.ipynb #c9e1c65a
 def browser_link(
     source:str, # A URL, or the id of a file on Google Drive
-)->str:
+)->str: # A URL
     "A link to `source` that a person can open"
     if re.match(r'https?://', source): return source
     if re.fullmatch(r'[\w-]{20,}', source): return f'https://drive.google.com/file/d/{source}/view'
@@ -88,40 +94,64 @@ def browser_link(
 
 # %% ../nbs/00c_datasets.ipynb #ce669f24
 def _gdown():
+    "The module gdown, recent enough"
     try: import gdown
     except ImportError: gdown = None
-    if gdown is None or 'timeout' not in inspect.signature(gdown.download).parameters:
-        raise RuntimeError(f"fetching needs gdown 6.3 or later, and {'an older one' if gdown else 'none'} is installed: "
-                           "pip install 'tempo-video[data]'")
-    return gdown
+    if gdown and 'timeout' in inspect.signature(gdown.download).parameters: return gdown
+    have = 'an older one' if gdown else 'none'
+    raise RuntimeError(f"fetching needs gdown 6.3 or later, and {have} is installed: pip install 'tempo-video[data]'")
 
 # %% ../nbs/00c_datasets.ipynb #2add5740
-def _download(source, part, dst, progress, timeout): # to `part`; `dst` is where it will go, for the message
+def _reason(e, gdown):
+    "What an error of gdown's says in its first line"
+    if isinstance(e, gdown.exceptions.FileURLRetrievalError) and e.__context__: e = e.__context__
+    return str(e).strip().splitlines()[0].rstrip('.')
+
+def _kept(folder):
+    "What an error should say of the bytes that came; empty: none did"
+    have = sum(f.stat().st_size for f in folder.glob('*.part'))
+    if not have: return ''
+    return f' {have:,} bytes are kept in {folder}: the same command goes on from there (delete that folder to start anew).'
+
+# %% ../nbs/00c_datasets.ipynb #c9b0e5bd
+def _download(source, part, dst, progress, timeout):
+    "Fetch `source` to `part`; `dst` is where it will go, for the message"
     gdown, link = _gdown(), browser_link(source)
     what = dict(url=source) if link==source else dict(id=source)
-    try: gdown.download(**what, output=str(part), resume=True, quiet=not progress, use_cookies=False, timeout=timeout)
+    how = dict(resume=True, quiet=not progress, use_cookies=False, timeout=timeout)
+    try: gdown.download(**what, output=str(part), **how)
     except (OSError, gdown.exceptions.DownloadError) as e:
-        why = e.__context__ if isinstance(e, gdown.exceptions.FileURLRetrievalError) and e.__context__ else e
-        have = sum(f.stat().st_size for f in part.parent.glob('*.part'))
-        kept = f' {have:,} bytes are kept in {part.parent}: the same command goes on from there (delete that folder to start anew).'
-        raise OSError(f"{link} did not come: {str(why).strip().splitlines()[0].rstrip('.')}.{kept if have else ''} "
-                      f"Otherwise open the link in a browser and save the file as {dst}.") from e
+        why = f'{link} did not come: {_reason(e, gdown)}.{_kept(part.parent)}'
+        raise OSError(f'{why} Otherwise open the link in a browser and save the file as {dst}.') from e
 
 # %% ../nbs/00c_datasets.ipynb #7b5970f4
+def _partial_folder(dst, source):
+    "The hidden folder beside `dst` for what has arrived from `source`"
+    which = hashlib.sha256(source.encode()).hexdigest()
+    return dst.parent/f'.{dst.name}.{which[:8]}'
+
 @contextmanager
-def _alone(hold): # the folder `hold`, for one process at a time
-    hold.parent.mkdir(parents=True, exist_ok=True)
-    lock = Path(f'{hold}.lock')
+def _locked(folder):
+    "The folder `folder`, for one process at a time"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(f'{folder}.lock')
     try:
         with FileLock(lock):
-            hold.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             try: yield
             finally:
-                if not list(hold.glob('*.part')): shutil.rmtree(hold, ignore_errors=True)
+                if not list(folder.glob('*.part')): shutil.rmtree(folder, ignore_errors=True)
     finally:
         with suppress(OSError): lock.unlink()     # someone who waits has it open, and needs no more than that
 
 # %% ../nbs/00c_datasets.ipynb #c9ac5f48
+def _matching(path, size, sha256, what, way_out):
+    "`path`, if it is what it should be; else an error that names `what` and `way_out`"
+    why = file_problem(path, size, sha256)
+    if why: raise ValueError(f'{what} {why}. {way_out}.')
+    return path
+
+# %% ../nbs/00c_datasets.ipynb #1431d803
 def fetch(
     source:str, # A URL, or the id of a file on Google Drive
     dst, # Where the file goes
@@ -133,21 +163,21 @@ def fetch(
 )->Path: # `dst`
     "The file at `source` as `dst`: whole, or not there. What a broken transfer left is continued"
     dst, link = Path(dst), browser_link(source)
-    hold = dst.parent/f'.{dst.name}.{hashlib.sha256(source.encode()).hexdigest()[:8]}'
     if dst.exists(): return _matching(dst, size, sha256, f'{dst} is there, but it', 'Move it away and try again')
-    with _alone(hold):
+    folder = _partial_folder(dst, source)
+    with _locked(folder):
         if dst.exists(): return dst
-        _download(source, hold/dst.name, dst, progress, timeout)
-        _matching(hold/dst.name, size, sha256, f'What came from {link}', f'Open the link in a browser and save the file as {dst}')
-        os.replace(hold/dst.name, dst)
+        part = folder/dst.name
+        _download(source, part, dst, progress, timeout)
+        _matching(part, size, sha256, f'What came from {link}', f'Open the link in a browser and save the file as {dst}')
+        os.replace(part, dst)
     return dst
 
-def _matching(path, size, sha256, what, way_out): # `path`, if it is what it should be
-    why = file_problem(path, size, sha256)
-    if why: raise ValueError(f'{what} {why}. {way_out}.')
-    return path
-
 # %% ../nbs/00c_datasets.ipynb #aa91e6ed
+def _climbs(part):
+    "Whether a part of a path is one that leads upwards, on Windows too"
+    return part not in ('','.') and not part.rstrip(' .')
+
 def name_problem(
     name:str, # The name of a member, as the archive has it
 )->str: # What is wrong with it; empty: nothing
@@ -156,39 +186,46 @@ def name_problem(
     if re.match(r'[A-Za-z]:', name): return 'names a drive'
     if '\\' in name: return 'holds a backslash'
     if any(ord(c)<32 for c in name): return 'holds a control character'
-    if any(p and p!='.' and not p.rstrip(' .') for p in name.split('/')): return 'leads out of the folder'
+    if any(_climbs(part) for part in name.split('/')): return 'leads out of the folder'
     return ''
 
 # %% ../nbs/00c_datasets.ipynb #7efa0299
 _Member = namedtuple('_Member', 'name kind size open')
 
-def _zip_kind(i): # `i`: ZipInfo
-    mode = i.external_attr>>16      # what Unix knows of the file; 0 from other systems
-    if i.flag_bits&1: return 'is encrypted'
+def _zip_kind(info):
+    "The kind of a member of a zip"
+    mode = info.external_attr>>16      # what Unix knows of the file; 0 from other systems
+    if info.flag_bits&1: return 'is encrypted'
     if stat.S_ISLNK(mode): return 'is a link'
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR): return 'is a device or a pipe'
-    return 'folder' if i.is_dir() else 'file'
+    return 'folder' if info.is_dir() else 'file'
 
 def _zip_members(z):
-    for i in z.infolist(): yield _Member(i.orig_filename, _zip_kind(i), i.file_size, partial(z.open, i))
+    "The members of an open zip"
+    for info in z.infolist():
+        opener = partial(z.open, info)
+        yield _Member(info.orig_filename, _zip_kind(info), info.file_size, opener)
 
 # %% ../nbs/00c_datasets.ipynb #696e7271
-def _tar_kind(m): # `m`: TarInfo
-    if m.issym() or m.islnk(): return f'is a link (to {m.linkname!r})'
-    if m.isdir(): return 'folder'
-    return 'file' if m.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not m.issparse() else 'is a device, a pipe or a sparse file'
+def _tar_kind(info):
+    "The kind of a member of a tar"
+    if info.issym() or info.islnk(): return f'is a link (to {info.linkname!r})'
+    if info.isdir(): return 'folder'
+    plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse()
+    return 'file' if plain else 'is a device, a pipe or a sparse file'
 
 def _tar_members(t):
-    while (m := t.next()) is not None:
-        yield _Member(m.name, _tar_kind(m), m.size, partial(t.extractfile, m))
-        if hasattr(tarfile, 'data_filter'): tarfile.data_filter(m, '.')
+    "The members of an open tar, one after the other"
+    while (info := t.next()) is not None:
+        yield _Member(info.name, _tar_kind(info), info.size, partial(t.extractfile, info))
+        if hasattr(tarfile, 'data_filter'): tarfile.data_filter(info, '.')
     t.fileobj.seek(t.offset)
     if t.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it ends in the middle')
 
 # %% ../nbs/00c_datasets.ipynb #281f54d6
-class _Sips:
-    "A file that is read in small pieces only"
-    def __init__(self, f): self.f,self.seek,self.tell = f,f.seek,f.tell
+class _SmallReads:
+    "A file that is read in pieces of a megabyte at most"
+    def __init__(self, f): self.f, self.seek, self.tell = f, f.seek, f.tell
     def read(self, n=-1):
         if not 0<=n<=1<<20: raise tarfile.ReadError('a header of more than a megabyte')
         return self.f.read(n)
@@ -196,72 +233,127 @@ class _Sips:
 # %% ../nbs/00c_datasets.ipynb #5a107bd5
 _PACKERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ\0': lzma.open}
 
-def _members(path, stack): # the members of `path`, which stays open until `stack` closes
+def _packer(head):
+    "How to open a packed file that begins with `head`; None: it is not packed"
+    for magic,opener in _PACKERS.items():
+        if head.startswith(magic): return opener
+
+def _members(path, stack):
+    "The members of `path`, which stays open until `stack` closes"
     with open(path,'rb') as f: head = f.read(262)
-    if head[:4] in (b'PK\3\4', b'PK\5\6'): return _zip_members(stack.enter_context(zipfile.ZipFile(path)))
-    packer = next((o for m,o in _PACKERS.items() if head.startswith(m)), None)
-    if not packer and head[257:]!=b'ustar': raise tarfile.ReadError('neither zip nor tar, nor a tar packed with gzip, bzip2 or xz')
+    if head[:4] in (b'PK\3\4', b'PK\5\6'):
+        z = stack.enter_context(zipfile.ZipFile(path))
+        return _zip_members(z)
+    packer = _packer(head)
+    if not packer and head[257:]!=b'ustar':
+        raise tarfile.ReadError('neither zip nor tar, nor a tar packed with gzip, bzip2 or xz')
     f = stack.enter_context((packer or open)(path,'rb'))
-    return _tar_members(stack.enter_context(tarfile.open(fileobj=_Sips(f), mode='r:')))
+    t = stack.enter_context(tarfile.open(fileobj=_SmallReads(f), mode='r:'))
+    return _tar_members(t)
 
 # %% ../nbs/00c_datasets.ipynb #f74123be
-def _collides(parts, folder, seen): # `seen`: path → is it a folder
-    keys = [unicodedata.normalize('NFC', '/'.join(parts[:i+1])).casefold() for i in range(len(parts))]
-    if not all(seen.setdefault(k, True) for k in keys[:-1]): return True     # below a file
-    if folder: return not seen.setdefault(keys[-1], True)
-    return keys[-1] in seen or seen.setdefault(keys[-1], False)
+def _place(parts):
+    "A path as any disk may see it: without case, in one normal form"
+    return unicodedata.normalize('NFC', '/'.join(parts)).casefold()
+
+def _collides(parts, folder, seen):
+    "Whether a member would lie on top of another; `seen`: place → is it a folder"
+    *above,own = [_place(parts[:i+1]) for i in range(len(parts))]
+    if not all(seen.setdefault(place, True) for place in above): return True     # below a file
+    if folder: return not seen.setdefault(own, True)
+    return own in seen or seen.setdefault(own, False)
 
 # %% ../nbs/00c_datasets.ipynb #a587c876
+def _limits(packed, free, max_size, max_ratio):
+    "Most bytes that may come out, by the words that say why; `packed`: bytes of the archive, `free`: bytes on the disk"
+    return {'may come out of one archive': max_size,
+            f'are {max_ratio} times the archive (a bomb?)': packed*max_ratio,
+            'are free on the disk': free}
+
+def _too_much(count, total, limits, max_members):
+    "Which limit is broken by `count` members of `total` bytes; empty: none"
+    if count>max_members: return f'is one more than the {max_members:,} members that an archive may have'
+    for what,most in limits.items():
+        if total>most: return f'makes it {total:,} bytes, and {int(most):,} {what}'
+    return ''
+
+# %% ../nbs/00c_datasets.ipynb #989183b3
 _MARK = '.tempo.json'     # in an unpacked folder: which archive it came from
-_parts = lambda name: [p for p in name.split('/') if p not in ('','.')]
 
-def _problem(m, seen): # why member `m` cannot be taken
-    kind = '' if m.kind in ('file','folder') else m.kind
-    why = name_problem(m.name) or kind or (m.size<0 and 'has a negative size')
-    if why or not (parts := _parts(m.name)): return why or (m.kind=='file' and 'is a file without a name')
-    return _collides(parts, m.kind=='folder', seen) and 'would lie on top of another member'
+def _parts(name):
+    "The parts of a member's path"
+    return [part for part in name.split('/') if part not in ('','.')]
 
-def _checked(members, packed, free, max_size, max_ratio, max_members): # `packed`: bytes of the archive; `free`: bytes on the disk
+def _problem(m, seen):
+    "Why member `m` cannot be taken; empty: it can"
+    why = name_problem(m.name)
+    if why: return why
+    if m.kind not in ('file','folder'): return m.kind
+    if m.size<0: return 'has a negative size'
+    parts = _parts(m.name)
+    if not parts: return 'is a file without a name' if m.kind=='file' else ''
+    return 'would lie on top of another member' if _collides(parts, m.kind=='folder', seen) else ''
+
+# %% ../nbs/00c_datasets.ipynb #e9c5e9e8
+def _checked(members, limits, max_members):
+    "All members as a list, if every one can be taken"
     seen, out, total = {_MARK: False}, [], 0
-    limits = dict(zip(('may come out of one archive', f'are {max_ratio} times the archive (a bomb?)', 'are free on the disk'),
-                      (max_size, packed*max_ratio, free)))
     for m in members:
-        total += max(0, m.size); out.append(m)
-        why = _problem(m, seen) or (len(out)>max_members and f'is one more than the {max_members:,} members that an archive may have')
-        for what,n in limits.items(): why = why or (total>n and f'makes it {total:,} bytes, and {int(n):,} {what}')
+        total += max(0, m.size)
+        out.append(m)
+        why = _problem(m, seen) or _too_much(len(out), total, limits, max_members)
         if why: raise ValueError(f'{m.name!r} {why}')
     return out
 
 # %% ../nbs/00c_datasets.ipynb #4856023d
+def _copy(src, dst, size):
+    "Copy `size` bytes at most; what is missing of them, below 0 where there are more"
+    left = size
+    while left>=0:
+        piece = src.read(1<<16)
+        if not piece: break
+        dst.write(piece[:left])
+        left -= len(piece)
+    return left
+
 def _write_member(m, root):
+    "Write member `m` below the folder `root`"
     dst = root.joinpath(*_parts(m.name))
     if m.kind=='folder': return dst.mkdir(parents=True, exist_ok=True)
     dst.parent.mkdir(parents=True, exist_ok=True)
-    left = m.size
-    with m.open() as src, open(dst,'xb') as f:
-        while left>=0 and (b := src.read(1<<16)): left -= len(b); f.write(b[:max(0, left+len(b))])
+    with m.open() as src, open(dst,'xb') as f: left = _copy(src, f, m.size)
     if left: raise ValueError(f"{m.name!r} holds {'more' if left<0 else 'less'} than its header says")
 
+# %% ../nbs/00c_datasets.ipynb #f6b5b88b
 def _write(members, folder, mark):
+    "Write all `members` and the mark as `folder`, or nothing"
     folder.parent.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
     try:
         for m in members: _write_member(m, root)
         (root/_MARK).write_text(json.dumps(mark), encoding='utf-8')
         if folder.exists(): folder.rmdir()      # empty, or we would not be here
-        root.chmod(0o755); os.replace(root, folder)
+        root.chmod(0o755)
+        os.replace(root, folder)
     finally: shutil.rmtree(root, ignore_errors=True)
 
 # %% ../nbs/00c_datasets.ipynb #b6f6f2e2
-def _standing(folder, same): # Is `folder` there? `same`: does its mark say that it is the right one?
+def _stands(folder, is_same):
+    "Whether `folder` is there already; `is_same`: does its mark say that it is the right one?"
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())): return False
     mark = folder/_MARK
-    if mark.is_file() and same(json.loads(mark.read_text(encoding='utf-8'))): return True
+    if mark.is_file() and is_same(json.loads(mark.read_text(encoding='utf-8'))): return True
     raise FileExistsError(f'{folder} is there already and did not come from this archive. Move it away or choose another folder.')
 
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RecursionError, OSError)
+def _free(folder):
+    "Bytes that are free on the disk where `folder` will be"
+    there = next(p for p in folder.absolute().parents if p.exists())
+    return shutil.disk_usage(there).free
 
 # %% ../nbs/00c_datasets.ipynb #7624f899
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
+           EOFError, NotImplementedError, RecursionError, OSError)
+
 def unpack(
     archive, # A zip, a tar, or a tar packed with gzip, bzip2 or xz
     folder, # The folder to make
@@ -273,32 +365,40 @@ def unpack(
     "`archive` as `folder`: all of it, or nothing"
     archive, folder = Path(archive), Path(folder)
     mark = dict(archive=archive.name, size=archive.stat().st_size, sha256=file_digest(archive))
-    if _standing(folder, lambda m: m.get('sha256')==mark['sha256']): return folder
-    free = shutil.disk_usage(next(p for p in folder.absolute().parents if p.exists())).free
+    if _stands(folder, lambda other: other.get('sha256')==mark['sha256']): return folder
+    limits = _limits(mark['size'], _free(folder), max_size, max_ratio)
     try:
-        with ExitStack() as stack:
-            _write(_checked(_members(archive, stack), mark['size'], free, max_size, max_ratio, max_members), folder, mark)
+        with ExitStack() as stack: _write(_checked(_members(archive, stack), limits, max_members), folder, mark)
     except ValueError as e: raise ValueError(f'{archive} is refused: {e}. Nothing was written.') from e
     except _DAMAGE as e:
-        if getattr(e, 'errno', None): raise       # the disk's trouble, not the archive's
+        if getattr(e, 'errno', None): raise
         raise ValueError(f'{archive} is damaged or no archive ({e}). Nothing was written; delete it and fetch it again.') from e
     return folder
 
 # %% ../nbs/00c_datasets.ipynb #d6ac4fdd
 def content_folder(
     folder, # An unpacked folder
-)->Path:
+)->Path: # The folder to use
     "`folder`, or the one folder in it where that is all there is"
-    seen = [p for p in Path(folder).iterdir() if p.name[0]!='.' and p.name!='__MACOSX']
-    return seen[0] if len(seen)==1 and seen[0].is_dir() else Path(folder)
+    inside = []
+    for p in Path(folder).iterdir():
+        if p.name[0]!='.' and p.name!='__MACOSX': inside.append(p)
+    only = inside[0] if len(inside)==1 else None
+    return only if only and only.is_dir() else Path(folder)
 
 # %% ../nbs/00c_datasets.ipynb #5eba628a
+def _came_from(src, mark):
+    "Whether the mark of a folder says that it came from `src`"
+    if src.sha256: return mark.get('sha256')==src.sha256
+    return mark.get('archive')==src.file
+
 def _get(name, known, folder, progress):
+    "The folder that `name` in `known` stands for, made or fetched if need be"
     src, folder = find_source(name, known), Path(folder)
     if src.make: return src.make(folder, progress=progress)
-    ours = lambda m: m.get('sha256')==src.sha256 if src.sha256 else m.get('archive')==src.file
-    if not _standing(folder, ours):      # before the transfer: gigabytes for a folder that is taken would be a pity
-        unpack(fetch(src.url, folder.parent/src.file, size=src.size, sha256=src.sha256, progress=progress), folder)
+    if not _stands(folder, partial(_came_from, src)):
+        archive = folder.parent/src.file
+        unpack(fetch(src.url, archive, size=src.size, sha256=src.sha256, progress=progress), folder)
     return content_folder(folder)
 
 def get_data(

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from torch import nn
-from .data import Stills, labelled, subset
-from .backbones import extract_features, get_backbone
-from .lrp import check_layers, classifier, edge_maps, feature_relevance, lrp_heatmaps, escape_math, relative_relevance, relevance_share, scores, wide_masks
+from .stills import Stills, subset
 from .masks import find_masks
+from .evaldata import EvalData, eval_setup, load_eval_data
+from .backbones import extract_features, get_backbone
+from .rows import add_row, check_writable, from_row, to_row
+from .statistics import mean_interval, t_halfwidth
+from .lrp import check_layers, classifier, edge_maps, escape_math, feature_relevance, lrp_heatmaps, relative_relevance, relevance_share, scores, wide_masks
 from .robustness import check_kinds, plot_robustness, robustness, show_disturbed
-from .report import add_row, check_writable, t_halfwidth
-from .evaldata import eval_setup
 
 # %% ../nbs/07_explain.ipynb #2115708f
 @dataclass
@@ -39,15 +40,24 @@ class Relevance:
     def mean(self):
         "Mean share over stills; those that have none are left out"
         return float(np.nanmean(self.shares))
+
     @property
     def accuracy(self):
         "Share of the stills that are predicted right"
         return float((self.preds==self.targets).mean())
+
     def __repr__(self):
         ok = self.shares[~np.isnan(self.shares)]
-        return f"{self.name}: {self.mean:.3f}{f' ± {t_halfwidth(ok):.3f}' if len(ok)>1 else ''} of the relevance on the object ({len(ok)} stills), accuracy {100*self.accuracy:.1f} %"
+        half = t_halfwidth(ok) if len(ok)>1 else np.nan
+        mean = mean_interval(self.mean, self.mean-half, self.mean+half, digits=3, scale=1)
+        return f"{self.name}: {mean} of the relevance on the object ({len(ok)} stills, 95 % interval), accuracy {100*self.accuracy:.1f} %"
 
 # %% ../nbs/07_explain.ipynb #cefa83aa
+def _floors(stills, masks):
+    "What a flat map and a map of mere edges would have on the object"
+    edges = relevance_share(edge_maps(stills.images), masks)
+    return dict(area=float(wide_masks(masks).mean()), edges=float(np.nanmean(edges)))
+
 def relevance_of(
     model:nn.Sequential, # Backbone and head, as `classifier` makes them
     stills:Stills, # To measure on
@@ -58,18 +68,22 @@ def relevance_of(
     info:dict=None, # What else a row should say
 )->Relevance:
     "Where the evidence of one model lies, on these stills"
+    backbone, head = model
     target = scores(model, stills.images).argmax(1)
     maps = lrp_heatmaps(model, stills.images, target, ignore_bias=ignore_bias)
-    with torch.no_grad(): start = feature_relevance(model[1], extract_features(model[0], stills.images), target).sum(1).numpy()
-    floors = dict(area=float(wide_masks(masks).mean()), edges=float(np.nanmean(relevance_share(edge_maps(stills.images), masks))))
+    with torch.no_grad(): start = feature_relevance(head,
+        extract_features(backbone, stills.images),
+        target).sum(1).numpy()
     files = [f'{Path(f).parent.name}/{Path(f).name}' for f in stills.files]
-    return Relevance(name, relevance_share(maps, masks), relevance_share(maps, masks, 'drop'), maps.sum((1,2))/start, target.numpy(), stills.labels,
-                     dict(info or {}, ignore_bias=ignore_bias, classes=stills.classes, files=files, **floors), maps, model)
+    info = dict(info or {}, ignore_bias=ignore_bias, classes=stills.classes, files=files,
+        **_floors(stills, masks))
+    return Relevance(name, relevance_share(maps, masks), relevance_share(maps, masks, 'drop'), maps.sum((1,2))/start,
+        target.numpy(), stills.labels, info, maps, model)
 
 # %% ../nbs/07_explain.ipynb #ed93c66c
 def relevance_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`
+    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`, or an `EvalData` with masks
     *,
     protocol:str='lbfgs', # Head: 'lbfgs' or 'thesis'
     samples_pc:int=None, # Labels per class that the head is fitted on; None: all
@@ -82,55 +96,85 @@ def relevance_eval(
     cache=True, # Keep features on disk: True, False, or a folder
 )->Relevance:
     "Share of relevance on the object, for each still that is measured on"
-    b, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch, test=test, name=name)
+    b = get_backbone(backbone, arch)
     check_layers(b.body)
-    masks, idx = find_masks(data, te), subset(tr.labels, samples_pc, seed=seed, classes=tr.classes)
-    model = classifier(b, Stills(tr.images[idx], tr.labels[idx], tr.classes, [tr.files[i] for i in idx]), protocol, seed=seed, cache=cache)
-    return relevance_of(model, te, masks, name=kw['name'], ignore_bias=ignore_bias, info=kw['info'] | dict(protocol=protocol, samples_pc=samples_pc, seed=seed))
+    d = load_eval_data(data, size or b.size, test=test, masks=True)
+    if name is None and isinstance(backbone, (str,Path)): name = Path(backbone).stem
+    *_, kw = eval_setup(b, d, size=d.size, name=name)
+    tr, idx = d.train, subset(d.train.labels, samples_pc, seed=seed, classes=d.classes)
+    some = Stills(tr.images[idx], tr.labels[idx], tr.classes, [tr.files[i] for i in idx])
+    model = classifier(b, some, protocol, seed=seed, cache=cache)
+    info = kw['info'] | dict(protocol=protocol, samples_pc=samples_pc, seed=seed)
+    return relevance_of(model, d.test, d.masks, name=kw['name'], ignore_bias=ignore_bias, info=info)
 
 # %% ../nbs/07_explain.ipynb #a6ebd876
+def _for_json(a):
+    "A list with None where there is no number"
+    return [None if np.isnan(x) else x for x in a.tolist()]
+
 @patch
 def save(self:Relevance,
     path, # A .jsonl file
     **more # What else the row should say
 )->dict: # The row
     "Append this to a results file, without the maps"
-    some = dict(shares=np.round(self.shares, 5), positive=np.round(self.positive, 5), kept=np.array([float(f'{x:.4g}') for x in self.kept]))
-    return add_row(path, **self.info | more, kind='relevance', name=self.name, preds=self.preds, targets=self.targets, mean=round(self.mean,4), accuracy=round(self.accuracy,4),
-                   **{k: [None if np.isnan(x) else x for x in v.tolist()] for k,v in some.items()})
+    row = to_row(self, dict(preds=None, targets=None)) | more
+    row |= dict(kind='relevance', mean=round(self.mean,4), accuracy=round(self.accuracy,4))
+    for k in ('shares','positive'): row[k] = _for_json(np.round(getattr(self, k), 5))
+    row['kept'] = _for_json(np.array([float(f'{x:.4g}') for x in self.kept]))
+    return add_row(path, **row)
 
 def as_relevance(
     row:dict, # A row that `Relevance.save` wrote
 )->Relevance:
     "What a row holds"
-    own = ('shares','positive','kept','preds','targets')
-    return Relevance(row['name'], *(np.array(row[k], float) for k in own[:3]), *(np.array(row[k]) for k in own[3:]), {k:v for k,v in row.items() if k not in (*own,'name','kind','mean','accuracy','when','code','machine')})
+    return from_row(Relevance, row, drop=('kind','mean','accuracy','when','code','machine'))
 
 def mean_relevance(
     several, # `Relevance` of several trainings, on the same stills
     name:str, # Of the mean
 )->Relevance:
     "The mean over trainings, still by still; predictions, and so the accuracy, are the first one's"
-    a = lambda k: np.nanmean([getattr(r,k) for r in several], 0)
-    return Relevance(name, a('shares'), a('positive'), a('kept'), several[0].preds, several[0].targets, several[0].info)
+    first = several[0]
+    mean = {k: np.nanmean([getattr(r, k) for r in several], 0) for k in ('shares','positive','kept')}
+    return Relevance(name, **mean, preds=first.preds, targets=first.targets, info=first.info)
 
 # %% ../nbs/07_explain.ipynb #1a91554c
+def _same_rules(base, ours):
+    "Refuse what was not measured alike"
+    facts = lambda r: [r.info.get(k) for k in ('files','arch','size','ignore_bias','protocol')]
+    if facts(base)==facts(ours): return
+    raise ValueError(f"{ours.name} and {base.name} were not measured on the same stills under the same rules: "
+        "give both the same architecture, data, size, protocol and ignore_bias")
+
 def relevance_difference(
     base:Relevance, # Against whom
     ours:Relevance, # On the same stills
 )->pd.DataFrame: # A line a variant: both means, the difference and its 95 % interval, shares; over stills that have both
     "How much more of the evidence lies on the object"
-    same = lambda r: (r.info.get('files'), *(r.info.get(k) for k in ('arch','size','ignore_bias','protocol')))
-    if same(base)!=same(ours): raise ValueError(f"{ours.name} and {base.name} were not measured on the same stills under the same rules: give both the same architecture, data, size, protocol and ignore_bias")
+    _same_rules(base, ours)
     rows = []
     for what,k in (('negative kept','shares'), ('negative dropped','positive')):
         a, b = getattr(base,k), getattr(ours,k)
-        d = (b-a)[ok := ~np.isnan(b-a)]
+        ok = ~np.isnan(b-a)
+        d = (b-a)[ok]
         half = t_halfwidth(d) if len(d)>1 else np.nan
-        rows.append(dict(relevance=what, stills=int(ok.sum()), **{base.name: a[ok].mean(), ours.name: b[ok].mean()}, difference=d.mean(), low=d.mean()-half, high=d.mean()+half, higher=int((d>0).sum())))
+        row = dict(relevance=what, stills=int(ok.sum()),
+            **{base.name: a[ok].mean(), ours.name: b[ok].mean()})
+        row |= dict(difference=d.mean(), low=d.mean()-half, high=d.mean()+half,
+            higher=int((d>0).sum()))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 # %% ../nbs/07_explain.ipynb #810a98d5
+def _show_map(ax, r, k, classes):
+    "One heat map, titled with the model, its prediction and the share on the object"
+    top, right = np.percentile(np.abs(r.maps[k]), 99.5) or 1, r.preds[k]==r.targets[k]
+    ax.imshow(r.maps[k], cmap='seismic', vmin=-top, vmax=top)
+    said = f"{escape_math(classes[r.preds[k]])} {'✓' if right else '✗'}, {r.shares[k]:.2f}"
+    ax.set_title(f'{escape_math(r.name)}\n{said}', fontsize=8,
+        color='black' if right else 'firebrick')
+
 def contact_sheet(
     images, # (n,H,W,3) uint8: stills of one class
     masks, # (n,H,W) bool
@@ -139,49 +183,85 @@ def contact_sheet(
 ): # The figure
     "A row a still: the picture with its mask's outline, and each model's map with what it predicts"
     import matplotlib.pyplot as plt
-    n, m = len(images), len(models)
-    fig,axs = plt.subplots(n, 1+m, figsize=(1.8*(1+m), 2*n), squeeze=False, layout='constrained')
-    for ax in axs.flat: ax.set_xticks([]); ax.set_yticks([])
+    n, cols = len(images), 1+len(models)
+    fig,axs = plt.subplots(n, cols, figsize=(1.8*cols, 2*n),
+        squeeze=False, layout='constrained')
+    for ax in axs.flat: ax.set(xticks=[], yticks=[])
     for k in range(n):
-        axs[k,0].imshow(images[k]); axs[k,0].contour(masks[k], [.5], colors='w', linewidths=.7)
-        for ax,r in zip(axs[k,1:], models):
-            v, ok = np.percentile(np.abs(r.maps[k]), 99.5) or 1, r.preds[k]==r.targets[k]
-            ax.imshow(r.maps[k], cmap='seismic', vmin=-v, vmax=v)
-            ax.set_title(f"{escape_math(r.name)}\n{escape_math(classes[r.preds[k]])} {'✓' if ok else '✗'}, {r.shares[k]:.2f}", fontsize=8, color='black' if ok else 'firebrick')
+        axs[k,0].imshow(images[k])
+        axs[k,0].contour(masks[k], [.5], colors='w', linewidths=.7)
+        for ax,r in zip(axs[k,1:], models): _show_map(ax, r, k, classes)
     return fig
 
 # %% ../nbs/07_explain.ipynb #629be931
-def _some(r, on): return Relevance(r.name, r.shares[on], r.positive[on], r.kept[on], r.preds[on], r.targets[on], r.info, r.maps[on])
+def _of_stills(r, on):
+    "The same model on some of the stills"
+    return Relevance(r.name, r.shares[on], r.positive[on], r.kept[on], r.preds[on],
+        r.targets[on], r.info,
+        r.maps[on])
 
 def stills_table(
     results, # `Relevance` of each model, on the same stills
 )->pd.DataFrame: # A line a still
     "The numbers of every still"
-    r = results[0]
-    t = pd.DataFrame({'still': r.info['files'], 'class': [r.info['classes'][k] for k in r.targets]})
-    for r in results: t = t.assign(**{f'{r.name}: predicted': [r.info['classes'][k] for k in r.preds], f'{r.name}: on the object': r.shares.round(4), f'{r.name}: on the object, negative dropped': r.positive.round(4)})
-    return t
+    info = results[0].info
+    named = lambda numbers: [info['classes'][k] for k in numbers]
+    table = pd.DataFrame({'still': info['files'], 'class': named(results[0].targets)})
+    for r in results:
+        table[f'{r.name}: predicted'] = named(r.preds)
+        table[f'{r.name}: on the object'] = r.shares.round(4)
+        table[f'{r.name}: on the object, negative dropped'] = r.positive.round(4)
+    return table
 
 # %% ../nbs/07_explain.ipynb #c22cdbb3
-_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="generator" content="tempo_explain"><title>{title}</title>
-<style>body{{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%;height:auto}}div{{overflow-x:auto}}table{{border-collapse:collapse}}td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ccc}}</style>
-<h1>{title}</h1>{body}</html>
-'''
+_STYLE = ('body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%;height:auto}div{overflow-x:auto}'
+    'table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ccc}')
+_HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="generator" content="tempo_explain">'
 
-def _page(title, parts): # parts: headings, tables, pictures with their description
-    esc = lambda s: html.escape(str(s), quote=True)
-    body = ''.join(f'<h2>{esc(p)}</h2>\n' if isinstance(p, str) else f'<div>{p.to_html(index=False, border=0, na_rep="", float_format=lambda x: f"{x:.3f}")}</div>\n' if isinstance(p, pd.DataFrame)
-                   else f'<p><img loading="lazy" src="{esc(p[0])}" alt="{esc(p[1])}"></p>\n' if p[0].endswith('.png') else f'<p><a href="{esc(p[0])}">{esc(p[1])}</a></p>\n' for p in parts)
-    return _PAGE.format(title=esc(title), body=body)
+def _escape(s):
+    "Text within a page"
+    return html.escape(str(s), quote=True)
 
-def _ours(folder): # nothing in it but what is written here
+def _part(p):
+    "A heading (text), a table (`DataFrame`), a picture or a link (file, description)"
+    if isinstance(p, str): return f'<h2>{_escape(p)}</h2>\n'
+    if isinstance(p, pd.DataFrame):
+        table = p.to_html(index=False, border=0, na_rep='', float_format=lambda x: f'{x:.3f}')
+        return f'<div>{table}</div>\n'
+    file, said = map(_escape, p)
+    if file.endswith('.png'): return f'<p><img loading="lazy" src="{file}" alt="{said}"></p>\n'
+    return f'<p><a href="{file}">{said}</a></p>\n'
+
+def _page(title, parts):
+    "A page of these parts"
+    title, body = _escape(title), ''.join(map(_part, parts))
+    return f'{_HEAD}<title>{title}</title>\n<style>{_STYLE}</style>\n<h1>{title}</h1>{body}</html>\n'
+
+def _written_here(folder):
+    "Whether nothing is in a folder but what `explain_folder` writes"
     page = folder/'index.html'
-    return page.is_file() and 'content="tempo_explain"' in page.read_text(encoding='utf-8', errors='replace') and all(f.suffix in ('.png','.csv','.html') for f in folder.iterdir())
+    if not page.is_file() or 'content="tempo_explain"' not in page.read_text(encoding='utf-8', errors='replace'): return False
+    return all(f.suffix in ('.png','.csv','.html') for f in folder.iterdir())
 
 # %% ../nbs/07_explain.ipynb #8bfb18b7
+def _check_place(out, results):
+    "Refuse to replace anybody's folder, or a results file within it"
+    free = not out.exists() or out.is_dir() and (_written_here(out) or not any(out.iterdir()))
+    if not free: raise FileExistsError(f"{out} exists and holds what tempo_explain did not write. Give another out=.")
+    if not results: return
+    if out in Path(results).resolve().parents: raise ValueError(f"results={str(results)!r} lies in {out}, which is replaced as a whole. Give another file.")
+    check_writable(results)
+
+def _one_arch(nets):
+    "Refuse models whose maps cannot be compared"
+    archs = sorted({b.arch for b in nets.values()})
+    if len(archs)==1: return
+    raise ValueError(f"models are of {len(archs)} architectures ({', '.join(archs)}), whose maps cannot be compared: give backbones of one")
+
+# %% ../nbs/07_explain.ipynb #8d86f3d2
 def explain_folder(
     models, # Backbones by name: {name: path, `Backbone`, 'imagenet' or 'random'}; the first is the baseline
-    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`
+    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`, or an `EvalData` with masks
     out='explanation', # What to write
     *,
     runs:int=3, # Seeds of each disturbance; 0: no curves
@@ -192,52 +272,93 @@ def explain_folder(
 )->list: # `Relevance` of each model
     "Contact sheets, numbers, curves and a page that shows them"
     out = Path(out).resolve()
-    if out.exists() and not (out.is_dir() and (_ours(out) or not any(out.iterdir()))): raise FileExistsError(f"{out} exists and holds what tempo_explain did not write. Give another out=.")
     if runs<0: raise ValueError(f"runs={runs}: give 0 for no curves, or more")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     check_kinds(kinds)
-    nets = {n: get_backbone(b, kw.get('arch')) for n,b in models.items()}
-    if len(archs := {b.arch for b in nets.values()})!=1: raise ValueError(f"models are of {len(archs)} architectures ({', '.join(sorted(archs))}), whose maps cannot be compared: give backbones of one")
-    kw['size'] = kw.get('size') or next(iter(nets.values())).size
-    if results and out in Path(results).resolve().parents: raise ValueError(f"results={str(results)!r} lies in {out}, which is replaced as a whole. Give another file.")
-    if results: check_writable(results)
+    nets = {name: get_backbone(b, kw.get('arch')) for name,b in models.items()}
+    _one_arch(nets)
+    _check_place(out, results)
+    size = kw.pop('size', None) or next(iter(nets.values())).size
+    loaded = load_eval_data(data, size, test=kw.pop('test', None), masks=True)        # once, for everything below
     part = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}')
     part.mkdir(parents=True)                                          # now, and not after all the work
     try:
-        found = [relevance_eval(b, data, name=n, ignore_bias=ignore_bias, **kw) for n,b in nets.items()]
-        curves = robustness(nets, data, kinds, runs=runs, **kw) if runs else []
-        _write(part, found, curves, data, kw)
+        found = [relevance_eval(b, loaded, name=name,
+            ignore_bias=ignore_bias, size=size, **kw) for name,b in nets.items()]
+        curves = robustness(nets, loaded, kinds, runs=runs, size=size, **kw) if runs else []
+        _write(part, found, curves, loaded)
         if out.exists(): shutil.rmtree(out)
         os.replace(part, out)
     finally: shutil.rmtree(part, ignore_errors=True)
-    for o in (*found, *curves) if results else (): o.save(results)
+    if results:
+        for o in (*found, *curves): o.save(results)
     return found
 
 # %% ../nbs/07_explain.ipynb #82c763b3
 def _figure(fig, path):
+    "Write a figure and let it go"
     import matplotlib.pyplot as plt
-    fig.savefig(path, dpi=110); plt.close(fig)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
 
-def _write(folder, found, curves, data, kw): # the files of `explain_folder`
+def _write_numbers(folder, found):
+    "The tables of relevance"
     base, *others = found
-    te = labelled(data, base.info['size'], test=kw.get('test'))[1]
-    masks, stills = find_masks(data, te), stills_table(found)
-    diff = pd.concat([relevance_difference(base, o).rename(columns={base.name:'baseline', o.name:'ours'}).assign(model=o.name) for o in others]) if others else pd.DataFrame()
-    stills.to_csv(folder/'stills.csv', index=False)
-    parts = ['Relevance on the object', pd.DataFrame([dict(model=r.name, accuracy=r.accuracy, **{'on the object': r.mean, 'a flat map has': r.info['area'], 'mere edges have': r.info['edges']}) for r in found]), ('stills.csv','every still, as CSV')]
-    if others: diff.to_csv(folder/'differences.csv', index=False); parts.insert(2, diff)
-    if curves:
-        for what,alt in (('accs','Accuracy'),('relevance','Relevance on the object')): _figure(plot_robustness(curves, what), folder/f'{what}.png')
-        pd.DataFrame([dict(model=c.name, disturbance=c.kind, strength=s, run=k, accuracy=a, relevance=b) for c in curves for s,aa,bb in zip(c.strengths, c.accs, c.relevance) for k,(a,b) in enumerate(zip(aa,bb))]).to_csv(folder/'curves.csv', index=False)
-        parts += ['What throws it off', ('accs.png','Accuracy over strength, a panel a disturbance'), ('relevance.png','Relevance on the object over strength, a panel a disturbance'), ('curves.csv','the curves, as CSV')]
-        k = int(np.argmax(np.mean([r.preds==r.targets for r in found], 0)))                       # a still that all are right about, where there is one
-        for kind in dict.fromkeys(c.kind for c in curves):
-            _figure(show_disturbed({r.name: r.model for r in found}, te.images[k], masks[k], te.labels[k], te.classes, kind), folder/f'maps_{kind}.png')
-            parts += [(f'maps_{kind}.png', f'One still under growing {kind}, and the map of each model')]
-    for k,c in enumerate(te.classes):
-        on = np.flatnonzero(te.labels==k)
+    stills_table(found).to_csv(folder/'stills.csv', index=False)
+    facts = [dict(model=r.name, accuracy=r.accuracy,
+        **{'on the object': r.mean, 'a flat map has': r.info['area'], 'mere edges have': r.info['edges']}) for r in found]
+    link = 'stills.csv', 'every still, as CSV'
+    if not others: return ['Relevance on the object', pd.DataFrame(facts), link]
+    named = lambda o: relevance_difference(base, o).rename(columns={base.name:'baseline', o.name:'ours'}).assign(model=o.name)
+    differences = pd.concat([named(o) for o in others])
+    differences.to_csv(folder/'differences.csv', index=False)
+    return ['Relevance on the object', pd.DataFrame(facts), differences, link]
+
+def _curve_rows(curves):
+    "A line a run: model, disturbance, strength, accuracy, relevance"
+    for c in curves:
+        for strength,accs,relevance in zip(c.strengths, c.accs, c.relevance):
+            for run,(a,b) in enumerate(zip(accs, relevance)):
+                yield dict(model=c.name, disturbance=c.kind, strength=strength, run=run, accuracy=a, relevance=b)
+
+def _write_curves(folder, found, curves, d):
+    "The curves, and the maps of one still under each disturbance"
+    parts = ['What throws it off']
+    for what,said in (('accs','Accuracy'),('relevance','Relevance on the object')):
+        _figure(plot_robustness(curves, what), folder/f'{what}.png')
+        parts.append((f'{what}.png', f'{said} over strength, a panel a disturbance'))
+    pd.DataFrame(_curve_rows(curves)).to_csv(folder/'curves.csv', index=False)
+    parts.append(('curves.csv','the curves, as CSV'))
+    right = np.mean([r.preds==r.targets for r in found], 0)
+    k = int(np.argmax(right))                                        # a still that all are right about, where there is one
+    nets = {r.name: r.model for r in found}
+    for kind in dict.fromkeys(c.kind for c in curves):
+        _figure(show_disturbed(nets, d.test.images[k], d.masks[k],
+            d.test.labels[k],
+            d.classes, kind), folder/f'maps_{kind}.png')
+        parts.append((f'maps_{kind}.png', f'One still under growing {kind}, and the map of each model'))
+    return parts
+
+def _write_sheets(folder, found, d):
+    "A contact sheet for each class"
+    parts = []
+    for k,c in enumerate(d.classes):
+        on = np.flatnonzero(d.test.labels==k)
         if not len(on): continue
-        f = f"class_{k:02}_{''.join(ch if ch.isalnum() else '_' for ch in c)}.png"
-        _figure(contact_sheet(te.images[on], masks[on], [_some(r,on) for r in found], te.classes), folder/f)
-        parts += [c, (f, f'Stills of {c} with their masks, and the map and prediction of each model')]
-    (folder/'index.html').write_text(_page(f"{' and '.join(r.name for r in found)} on {Path(data).name}", parts), encoding='utf-8')
+        safe = ''.join(ch if ch.isalnum() else '_' for ch in c)
+        file = f'class_{k:02}_{safe}.png'
+        _figure(contact_sheet(d.test.images[on], d.masks[on],
+            [_of_stills(r, on) for r in found],
+            d.classes), folder/file)
+        parts += [c, (file, f'Stills of {c} with their masks, and the map and prediction of each model')]
+    return parts
+
+# %% ../nbs/07_explain.ipynb #8f831432
+def _write(folder, found, curves, d):
+    "The files of `explain_folder`"
+    parts = _write_numbers(folder, found)
+    if curves: parts += _write_curves(folder, found, curves, d)
+    parts += _write_sheets(folder, found, d)
+    names = ' and '.join(r.name for r in found)
+    page = _page(f'{names} on {Path(d.path).name}', parts)
+    (folder/'index.html').write_text(page, encoding='utf-8')
