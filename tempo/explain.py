@@ -98,7 +98,8 @@ def relevance_eval(
     "Share of relevance on the object, for each still that is measured on"
     b = get_backbone(backbone, arch)
     check_layers(b.body)
-    d = load_eval_data(data, size or b.size, test=test, masks=True)
+    size = size or (data.size if isinstance(data, EvalData) else b.size)
+    d = load_eval_data(data, size, test=test, masks=True)
     if name is None and isinstance(backbone, (str,Path)): name = Path(backbone).stem
     *_, kw = eval_setup(b, d, size=d.size, name=name)
     tr, idx = d.train, subset(d.train.labels, samples_pc, seed=seed, classes=d.classes)
@@ -216,7 +217,8 @@ def stills_table(
 # %% ../nbs/07_explain.ipynb #c22cdbb3
 _STYLE = ('body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%;height:auto}div{overflow-x:auto}'
     'table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ccc}')
-_HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="generator" content="tempo_explain">'
+_HEAD = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="generator" content="tempo_explain">')
 
 def _escape(s):
     "Text within a page"
