@@ -7,38 +7,37 @@ __all__ = ['PROTOCOLS', 'linear_eval', 'knn_eval']
 
 # %% ../nbs/04_linear_eval.ipynb #f8c8a782
 import time
-import numpy as np
+import numpy as np, torch
+from fastcore.meta import delegates
 from .stills import labelled_draws
 from .backbones import cached_features
 from .probes import knn_accs, logreg_preds, sgd_preds
 from .report import EvalResult, from_preds
 from .evaldata import eval_setup
-from .suggest import Suggestion, suggest_labels   # they stood here once, and stay importable
+from .suggest import Suggestion, suggest_labels
 
 # %% ../nbs/04_linear_eval.ipynb #e946d39b
 PROTOCOLS = ('lbfgs','thesis')
 
 # %% ../nbs/04_linear_eval.ipynb #8226bd0d
-def _lbfgs_preds(a, y, b, draws, n_classes, C):
-    "Predictions (len(draws),runs,M) of logistic regression, and the C of each run"
-    preds, Cs = [], []
+def _lbfgs(a, y, b, draws, n_classes, C): # predictions (len(ns),runs,M), and the C of each run
+    runs, preds, Cs = len(draws[0]), [], []
     for idx in draws:
-        runs = len(idx)
-        if len(idx[0])==len(y): idx = idx[:1]                  # every draw of all stills is the same problem
-        p, c = logreg_preds(a, y, b, np.stack(idx), n_classes=n_classes, C=C)
-        preds.append(np.broadcast_to(p, (runs, p.shape[1])))
+        if len(idx[0])==len(y): idx = idx[:1]          # every draw of all stills is the same problem
+        p,c = logreg_preds(a, y, b, np.stack(idx), n_classes=n_classes, C=C)
+        preds.append(np.broadcast_to(p, (runs,p.shape[1])))
         Cs.append(c.tolist())
     return np.stack(preds), Cs
 
-def _thesis_preds(a, y, b, draws, n_classes, seed, iters):
-    "Predictions (points,len(draws),runs,M) of gradient descent, and the iterations of the points"
+def _sgd(a, y, b, draws, n_classes, seed, iters): # iterations looked at, and predictions (points,len(ns),runs,M)
     runs = len(draws[0])
-    seeds = [seed+r for _ in draws for r in range(runs)]
-    looks, preds = sgd_preds(a, y, b, sum(draws, []), n_classes=n_classes, seeds=seeds,
-        iters=iters)
-    return preds.reshape(len(looks), len(draws), runs, len(b)), looks
+    kw = dict(n_classes=n_classes, iters=iters)
+    kw['seeds'] = [seed+r for _ in draws for r in range(runs)]
+    look, preds = sgd_preds(a, y, b, sum(draws, []), **kw)
+    return look, preds.reshape(len(look), len(draws), runs, len(b))
 
 # %% ../nbs/04_linear_eval.ipynb #8e15c5da
+@delegates(eval_setup)
 def linear_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
@@ -47,30 +46,35 @@ def linear_eval(
     seed:int=0, # First seed of the draws: the same seed compares backbones on the same stills
     *,
     protocol:str='lbfgs', # 'lbfgs', or 'thesis' for gradient descent
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
-    arch:str=None, # Architecture, for 'imagenet' and 'random'
     C:float=None, # 'lbfgs': inverse weight of the penalty; None: by cross-validation
     iters:int=3000, # 'thesis': iterations
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
-    name:str=None, # Name in tables and plots
     cache=True, # Keep features on disk: True, False, or a folder
+    **kwargs
 )->EvalResult:
     "Accuracy of a linear classifier on frozen features"
     if protocol not in PROTOCOLS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    began = time.time()
-    net, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch, test=test, name=name)
+    t0 = time.time()
+    net, *stills, kw = eval_setup(backbone, data, **kwargs)
+    tr, te = stills
     ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    a, b = (cached_features(net, stills.images, cache=cache) for stills in (tr,te))
+    a, b = (cached_features(net, s.images, cache=cache) for s in stills)
+    info = kw['info']
+    info |= dict(kind='linear', protocol=protocol, seed=seed)
     problem = a, tr.labels, b, draws, len(tr.classes)
-    kw['info'] |= dict(kind='linear', protocol=protocol, seed=seed)
-    if protocol=='lbfgs': preds, kw['info']['C'] = _lbfgs_preds(*problem, C)
+    if protocol=='lbfgs': preds, info['C'] = _lbfgs(*problem, C)
     else:
-        over_time, kw['iters'] = _thesis_preds(*problem, seed, iters)
-        preds, kw['curve'] = over_time[-1], (over_time==te.labels).mean(-1)
-    kw['info']['seconds'] = round(time.time()-began, 1)
+        kw['iters'], steps = _sgd(*problem, seed, iters)
+        kw['curve'] = (steps==te.labels).mean(-1)
+        preds = steps[-1]
+    info['seconds'] = round(time.time()-t0, 1)
     return from_preds(preds, te.labels, ns, **kw)
 
+# %% ../nbs/04_linear_eval.ipynb #5670bb47
+def _votes(a, y, draws, *others, **kw): # what `knn_accs` says for every run at every number of labels
+    return [[knn_accs(a[i], y[i], *others, **kw) for i in idx] for idx in draws]
+
 # %% ../nbs/04_linear_eval.ipynb #3d50312f
+@delegates(eval_setup)
 def knn_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
@@ -80,22 +84,18 @@ def knn_eval(
     runs:int=1, # Draws of the labelled stills
     seed:int=0, # First seed of the draws
     T:float=.07, # Temperature of the weights exp(similarity / T)
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
-    arch:str=None, # Architecture, for 'imagenet' and 'random'
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`; 'train': each still by the others
-    name:str=None, # Name in tables and plots
     cache=True, # Keep features on disk: True, False, or a folder
+    **kwargs
 )->EvalResult:
     "Accuracy of nearest neighbours on frozen features"
     alone = test=='train'
-    net, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch,
-        test=None if alone else test, name=name)
+    net, *stills, kw = eval_setup(backbone, data, test=None if alone else test, **kwargs)
+    tr, te = stills
     ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    a, b = (cached_features(net, stills.images, cache=cache) for stills in (tr,te))
-    kw['info'] |= dict(kind='knn',
-        protocol=f'{k} nearest neighbours, temperature {T:g}',
-        seed=seed)
-    if alone: return EvalResult([[knn_accs(a[i], tr.labels[i], k=k, T=T) for i in idx] for idx in draws],
-        ns, **kw)
-    preds = [[knn_accs(a[i], tr.labels[i], b, k=k, T=T, preds=True) for i in idx] for idx in draws]
+    a, b = (cached_features(net, s.images, cache=cache) for s in stills)
+    protocol = f'{k} nearest neighbours, temperature {T:g}'
+    kw['info'] |= dict(kind='knn', protocol=protocol, seed=seed)
+    if alone: return EvalResult(_votes(a, tr.labels, draws, k=k, T=T), ns, **kw)
+    preds = _votes(a, tr.labels, draws, b, k=k, T=T, preds=True)
     return from_preds(preds, te.labels, ns, **kw)
