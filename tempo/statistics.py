@@ -15,13 +15,15 @@ def t_halfwidth(
 ): # (…,), NaN for a single run
     "Half-width of the 95 % confidence interval of a mean over runs"
     n = np.shape(a)[-1]
-    return stats.t.ppf(.975, n-1)*np.std(a, axis=-1, ddof=1)/n**.5 if n>1 else np.full(np.shape(a)[:-1], np.nan)
+    if n<2: return np.full(np.shape(a)[:-1], np.nan)
+    sd = np.std(a, axis=-1, ddof=1)
+    return stats.t.ppf(.975, n-1)*sd/n**.5
 
 # %% ../nbs/03b_statistics.ipynb #7c627115
 def n_text(
     n, # Labels per class; None for all
 )->str:
-    "A number of stills as tables write it"
+    "A number of labels per class as tables write it"
     return 'all' if n is None else str(n)
 
 # %% ../nbs/03b_statistics.ipynb #e3e4b5a0
@@ -33,7 +35,8 @@ def mean_sd(
     "Mean ± standard deviation over runs"
     a = scale*np.asarray(a, float)
     mean = f'{a.mean():.{digits}f}'
-    return f'{mean} ± {a.std(ddof=1):.{digits}f}' if len(a)>1 else mean
+    if len(a)<2: return mean
+    return f'{mean} ± {a.std(ddof=1):.{digits}f}'
 
 # %% ../nbs/03b_statistics.ipynb #a2a5e639
 def mean_interval(
@@ -46,7 +49,8 @@ def mean_interval(
     sign:bool=False, # Write a plus sign: of differences
 )->str: # Such as '+4.9 (+4.5 to +5.3)'
     "A mean and its 95 % confidence interval"
-    form = lambda x: f"{scale*x:{'+' if sign else ''}.{digits}f}"
+    plus = '+' if sign else ''
+    form = lambda x: f'{scale*x:{plus}.{digits}f}'
     if np.isnan(low) or np.isnan(high): return form(mean)
     return f'{form(mean)} ({form(low)} to {form(high)})'
 
@@ -58,10 +62,13 @@ def two_way_interval(
     seed:int=0, # Of the samples
 )->tuple: # (low, high)
     "95 % bootstrap interval of the mean, over runs and stills alike"
-    a, g = np.asarray(a, float), np.random.default_rng(seed)
-    R,M = a.shape
-    w, v = (g.multinomial(k, [1/k]*k, draws)/k for k in (R,M))         # how often each run and each still is drawn
-    return tuple(np.percentile(((w@a)*v).sum(1), [2.5,97.5]))
+    a = np.asarray(a, float)
+    rng = np.random.default_rng(seed)
+    drawn = lambda k: rng.multinomial(k, [1/k]*k, draws)/k    # how often each of k is drawn
+    runs = drawn(len(a))
+    stills = drawn(a.shape[1])
+    means = ((runs@a)*stills).sum(1)
+    return tuple(np.percentile(means, [2.5,97.5]))
 
 # %% ../nbs/03b_statistics.ipynb #4591fcf8
 def stills_needed(
@@ -74,4 +81,7 @@ def stills_needed(
     if acc<accs[0]: return 0.
     if acc>accs[-1]: return np.inf
     k = np.searchsorted(accs, acc)                       # the first that is as good
-    return float(ns[k] if accs[k]==acc else np.exp(np.interp(acc, accs[k-1:k+1], np.log(ns[k-1:k+1]))))
+    if accs[k]==acc: return float(ns[k])
+    between = slice(k-1, k+1)
+    log_n = np.interp(acc, accs[between], np.log(ns[between]))
+    return float(np.exp(log_n))
