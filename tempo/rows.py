@@ -56,7 +56,7 @@ def add_row(
     with open(path, 'a', encoding='utf-8') as f: f.write(line)
     return row
 
-# %% ../nbs/03c_rows.ipynb #889ec0d1
+# %% ../nbs/03c_rows.ipynb #68eb0e9a
 def _parse(path, k, line): # the row on line k of a file
     try: return json.loads(line)
     except ValueError as e: raise ValueError(f"{path}, line {k} is not JSON: {line[:60]!r}. Remove the line.") from e
@@ -92,7 +92,7 @@ def rows_of(
     "Some rows of a results file"
     return [r for r in rows if all(_says(r, k, v) for k,v in match.items())]
 
-# %% ../nbs/03c_rows.ipynb #088e4935
+# %% ../nbs/03c_rows.ipynb #8c7ce466
 def latest_run(
     rows, # As `load_rows` gives them; rows of one go share a `run`, the time it began, as `bench/run` writes it
 )->list: # The rows of the go that began last
@@ -117,7 +117,7 @@ def to_row(
         row[renamed.get(field, field)] = v
     return row
 
-# %% ../nbs/03c_rows.ipynb #f4074d0c
+# %% ../nbs/03c_rows.ipynb #dc7f40da
 def _array(v): # a list as an array; None becomes NaN
     a = np.array(v)
     return a.astype(float) if a.dtype==object else a

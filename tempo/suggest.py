@@ -27,8 +27,10 @@ class Suggestion:
     share: np.ndarray  # (n,) share of the frames looked at that resemble each of them most
 
     def __len__(self): return len(self.frames)
-    def __repr__(self): return f'Suggestion: {len(self)} frames of {len({self._clip(i).file for i in self.frames})} files'
-    def _clip(self, i): return next(c for c in self.store.clips if c.lo<=i<c.hi)
+    def __repr__(self):
+        files = {self._clip(i).file for i in self.frames}
+        return f'Suggestion: {len(self)} frames of {len(files)} files'
+    def _clip(self, i): return next(c for c in self.store.clips if c.lo<=i<c.hi)     # the clip that frame `i` is of
     def file_name(self,
         i:int, # Frame, as the store counts
     )->str: # Such as video_frame1234.png
@@ -37,9 +39,23 @@ class Suggestion:
         return f'{Path(c.file).stem}_frame{c.first+i-c.lo}.png'
 
 # %% ../nbs/04a_suggest.ipynb #b19400f0
-def _shrink(images, size): # (N,H,W,3) uint8 to (N,size,size,3), where they are larger: a person wants to see more than the network was trained on
+def _shrink(images, size): # (N,H,W,3) uint8 to (N,size,size,3), where they are larger
     if images.shape[1]<=size: return images
-    return resize(torch.from_numpy(images).permute(0,3,1,2), [size,size], antialias=True).permute(0,2,3,1).numpy()
+    x = torch.from_numpy(images).permute(0,3,1,2)
+    return resize(x, [size,size], antialias=True).permute(0,2,3,1).numpy()
+
+def _candidates(store, most, size): # numbers of evenly spaced frames, and the frames
+    even = np.linspace(0, len(store)-1, min(len(store), most))
+    some = np.unique(even.round().astype(int))
+    starts = range(0, len(some), 256)
+    return some, np.concatenate([_shrink(store[some[i:i+256]], size) for i in starts])
+
+def _clusters(x, n, dims, seed): # how many frames each of n clusters has, and which is nearest to its middle
+    u = unit_features(x, x.mean(0)).numpy()
+    u = PCA(min(dims, *x.shape), random_state=seed).fit_transform(u)
+    k = KMeans(n, n_init=4, random_state=seed).fit(u)
+    distances = k.transform(u)                                            # (frames, clusters)
+    return np.bincount(k.labels_, minlength=n), distances.argmin(0)
 
 # %% ../nbs/04a_suggest.ipynb #15cd865d
 def suggest_labels(
@@ -55,15 +71,12 @@ def suggest_labels(
 )->Suggestion:
     "The frames that a person should label first"
     if not 1<=n<=len(store): raise ValueError(f"n={n}: give a number of frames from 1 to {len(store)}, the store's frames")
-    some = np.unique(np.linspace(0, len(store)-1, min(len(store), max(candidates, n))).round().astype(int))
     b = get_backbone(backbone, arch)
-    x = cached_features(b, np.concatenate([_shrink(store[some[i:i+256]], b.size) for i in range(0, len(some), 256)]), cache=cache)
-    u = PCA(min(dims, *x.shape), random_state=seed).fit_transform(unit_features(x, x.mean(0)).numpy())
-    k = KMeans(n, n_init=4, random_state=seed).fit(u)
-    d = k.transform(u)                                                    # (frames, clusters): distances to the middles
-    size, nearest = np.bincount(k.labels_, minlength=n), d.argmin(0)
-    order = np.argsort(-size, kind='stable')
-    return Suggestion(store, some[nearest[order]], size[order]/len(some))
+    some, images = _candidates(store, max(candidates, n), b.size)
+    x = cached_features(b, images, cache=cache)
+    sizes, nearest = _clusters(x, n, dims, seed)
+    order = np.argsort(-sizes, kind='stable')
+    return Suggestion(store, some[nearest[order]], sizes[order]/len(some))
 
 # %% ../nbs/04a_suggest.ipynb #ad7d50fd
 @patch
@@ -75,9 +88,18 @@ def show(self:Suggestion,
     rows = -(-len(self)//cols)
     fig,axs = plt.subplots(rows, cols, figsize=(.9*cols, 1.1*rows), squeeze=False)
     for ax in axs.flat: ax.axis('off')
-    for ax,i,s in zip(axs.flat, self.frames, self.share): ax.imshow(self.store[int(i)]); ax.set_title(f'{s:.1%}', fontsize=7)
+    for ax,i,s in zip(axs.flat, self.frames, self.share):
+        ax.imshow(self.store[int(i)])
+        ax.set_title(f'{s:.1%}', fontsize=7)
     fig.tight_layout(pad=.3)
     return fig
+
+# %% ../nbs/04a_suggest.ipynb #4e3d41a8
+def _check_folders(new, train, classes): # before anything is written
+    if new.exists() and any(new.iterdir()):
+        raise FileExistsError(f"{new} holds pictures already. Sort them into {train}/<class>/ first, or give another folder.")
+    bad = [c for c in classes if not c or Path(c).name!=c or c[0]=='.']
+    if bad: raise ValueError(f"class {bad[0]!r} cannot be the name of a folder")
 
 @patch
 def write(self:Suggestion,
@@ -85,10 +107,11 @@ def write(self:Suggestion,
     classes=(), # Names of the classes, as far as they are known
 )->Path: # `folder`
     "Write the frames, and the folders to sort them into; nothing that is there is overwritten"
-    folder = Path(folder); new = folder/'unsorted'
-    if new.exists() and any(new.iterdir()): raise FileExistsError(f"{new} holds pictures already. Sort them into {folder/'train'}/<class>/ first, or give another folder.")
-    bad = [c for c in classes if not c or Path(c).name!=c or c[0]=='.']
-    if bad: raise ValueError(f"class {bad[0]!r} cannot be the name of a folder")
-    for d in (new, *(folder/'train'/c for c in classes)): d.mkdir(parents=True, exist_ok=True)
-    for k,i in enumerate(self.frames): Image.fromarray(self.store[int(i)]).save(new/f'{k:03}_{self.file_name(i)}')
+    folder = Path(folder)
+    new, train = folder/'unsorted', folder/'train'
+    _check_folders(new, train, classes)
+    for d in (new, *(train/c for c in classes)): d.mkdir(parents=True, exist_ok=True)
+    for k,i in enumerate(self.frames):
+        picture = Image.fromarray(self.store[int(i)])
+        picture.save(new/f'{k:03}_{self.file_name(i)}')
     return folder
