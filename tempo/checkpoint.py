@@ -17,9 +17,10 @@ from fastai.torch_core import num_distrib, rank_distrib, to_device
 # %% ../nbs/02d_checkpoint.ipynb #0ebb23c3
 def rng_state()->dict: # Of tensors and numbers
     "The state of every global random generator"
-    kind,keys,*rest = np.random.get_state()
-    return dict(python=random.getstate(), numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest), torch=torch.get_rng_state(),
-                cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+    kind, keys, *rest = np.random.get_state()
+    keys = torch.from_numpy(keys.astype(np.int64))
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return dict(python=random.getstate(), numpy=(kind, keys, *rest), torch=torch.get_rng_state(), cuda=cuda)
 
 def set_rng_state(
     state:dict, # From `rng_state`
@@ -41,7 +42,10 @@ def write_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
-        with open(part, 'wb') as f: torch.save(state, f); f.flush(); os.fsync(f.fileno())
+        with open(part, 'wb') as f:
+            torch.save(state, f)
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
@@ -50,12 +54,18 @@ def read_checkpoint(
     config:dict, # What the run is now; has to be what it was then
 )->dict:
     "The state, if it belongs to a run of this configuration"
-    try: state = torch.load(path, map_location='cpu', weights_only=True); then = json.loads(state['config'])
-    except Exception as e: raise ValueError(f"{path} cannot be read as a checkpoint ({type(e).__name__}). Move it away, or start anew with resume=False.") from e
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        then = json.loads(state['config'])
+    except Exception as e:
+        what = type(e).__name__
+        raise ValueError(f"{path} cannot be read as a checkpoint ({what}). Move it away, or start anew with resume=False.") from e
     now = json.loads(json.dumps(config, default=str))
-    differ = [f'{k} was {then.get(k)!r} and is {now.get(k)!r}' for k in sorted({*then, *now}) if then.get(k)!=now.get(k)]
-    if differ: raise ValueError(f"{path} belongs to another run: {', '.join(differ)}. Use the same settings to go on, another file, or resume=False to start anew and overwrite it.")
-    return state
+    changed = [k for k in sorted({*then, *now}) if then.get(k)!=now.get(k)]
+    if not changed: return state
+    differ = ', '.join(f'{k} was {then.get(k)!r} and is {now.get(k)!r}' for k in changed)
+    raise ValueError(f"{path} belongs to another run: {differ}. Use the same settings to go on, another file, "
+        "or resume=False to start anew and overwrite it.")
 
 # %% ../nbs/02d_checkpoint.ipynb #468e5c3e
 class Checkpoint(Callback):
@@ -69,11 +79,18 @@ class Checkpoint(Callback):
         resume:bool=True, # Go on from `path` where it is there; False: start anew
     ):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
-        self.path, self.every, self.config, self.resume, self.state = Path(path), every, config or {}, resume, None
+        self.path, self.every, self.resume = Path(path), every, resume
+        self.config, self.state = config or {}, None
 
-    def _parts(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict') and cb is not self}     # of its own: a fastai callback answers for its Learner's, too
-    def _net(self): return getattr(self.model, 'module', self.model)
-    def _config(self): return self.config | dict(epochs_of_fit=self.n_epoch, batches_an_epoch=len(self.dls.train), processes=max(num_distrib(),1))
+    def _parts(self):
+        "Callbacks with a state of their own; a fastai callback answers for its Learner's `state_dict`, too"
+        return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict') and cb is not self}
+    def _net(self):
+        "The model, whatever wraps it"
+        return getattr(self.model, 'module', self.model)
+    def _config(self):
+        "What the run is, and how long"
+        return self.config | dict(epochs_of_fit=self.n_epoch, batches_an_epoch=len(self.dls.train), processes=max(num_distrib(),1))
 
 # %% ../nbs/02d_checkpoint.ipynb #befb715e
 @patch
@@ -126,18 +143,30 @@ def after_train(self:Checkpoint):
 @patch
 def after_batch(self:Checkpoint):
     "Save where it is time to"
-    if self.training and self.train_iter%self.every==0 and self.train_iter<self.n_iter*self.n_epoch: self.save()
+    is_last = self.train_iter==self.n_iter*self.n_epoch
+    if self.training and self.train_iter%self.every==0 and not is_last: self.save()
+
+def _without_numpy(d):
+    "Plain numbers for numpy's, which would need unpickling"
+    return {k: v.item() if isinstance(v, np.generic) else v for k,v in d.items()}
+
+@patch
+def _state(self:Checkpoint, rng):
+    "All that a run is at this moment"
+    opt, scaler = self.opt.state_dict(), getattr(self.learn, 'scaler', None)
+    done = self.iter+1==self.n_iter
+    where = dict(epoch=self.epoch+done, iter=0 if done else self.iter+1, train_iter=self.train_iter, pct_train=self.pct_train)
+    return dict(config=json.dumps(self._config(), default=str), model=self._net().state_dict(), rng=rng, **where,
+        opt={k: [_without_numpy(d) for d in opt[k]] for k in ('state','hypers')},
+        scaler=scaler.state_dict() if scaler else None,
+        callbacks={name: cb.state_dict() for name,cb in self._parts().items()})
 
 @patch
 def save(self:Checkpoint):
     "Write the checkpoint; where there are several processes all must call it, and the first one writes"
     rng = [rng_state()]
-    if num_distrib()>1: rng = [None]*num_distrib(); dist.all_gather_object(rng, rng_state())
+    if num_distrib()>1:
+        rng = [None]*num_distrib()
+        dist.all_gather_object(rng, rng_state())
     if rank_distrib(): return
-    opt, scaler = self.opt.state_dict(), getattr(self.learn, 'scaler', None)
-    plain = lambda d: {k: v.item() if isinstance(v, np.generic) else v for k,v in d.items()}     # no numpy numbers: they would need unpickling
-    done = self.iter+1==self.n_iter
-    write_checkpoint(self.path, dict(config=json.dumps(self._config(), default=str), model=self._net().state_dict(), rng=rng, epoch=self.epoch+done,
-        opt=dict(state=list(map(plain, opt['state'])), hypers=list(map(plain, opt['hypers']))), iter=0 if done else self.iter+1,
-        train_iter=self.train_iter, pct_train=self.pct_train, scaler=scaler.state_dict() if scaler else None,
-        callbacks={n: cb.state_dict() for n,cb in self._parts().items()}))
+    write_checkpoint(self.path, self._state(rng))

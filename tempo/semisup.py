@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np, torch
 from torch import nn
 from tqdm import tqdm
+from fastcore.meta import delegates
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
@@ -21,44 +22,46 @@ from fastai.optimizer import SGD, params
 from fastai.torch_core import default_device
 from .stills import labelled_draws
 from .augment import augment, check_aug
-from .loaders import NumberedDL
 from .backbones import cached_features
 from .probes import probe_head
 from .report import EvalResult, from_preds
 from .evaldata import eval_setup
+from .loaders import NumberedDL
 
 # %% ../nbs/05_semisup.ipynb #18ba24a6
 PROTOCOLS = dict(
-    strong=dict(lr=.01, iters=80, bs=16, aug='light', mom=.9,
-        depth=10., cycle=True, probe=True, bn=False),
-    thesis=dict(lr=.01, iters=200, bs=128, aug=None, mom=0.,
-        depth=1., cycle=False, probe=False, bn=True))
+    strong=dict(lr=.01, iters=80, bs=16, aug='light', mom=.9, depth=10.,
+                cycle=True, probe=True, bn=False),
+    thesis=dict(lr=.01, iters=200, bs=128, aug=None, mom=0., depth=1.,
+                cycle=False, probe=False, bn=True))
 
-# %% ../nbs/05_semisup.ipynb #3733fae3
+# %% ../nbs/05_semisup.ipynb #80286c29
 def batches(
     idx, # Indices of one run's stills
     iters:int, # How many batches
     bs:int, # Stills a batch
     rng, # numpy's random generator
 )->list: # `iters` arrays of indices
-    "Batches of passes over the stills, shuffled anew each time; a rest of a single still is left out"
+    "Batches of passes over the stills, shuffled anew each time; a rest of a single still is left out, which BatchNorm cannot use"
     out = []
     while len(out)<iters:
         order = rng.permutation(idx)
-        one_pass = [order[k:k+bs] for k in range(0, len(order), bs)]
-        out += [b for b in one_pass if len(b)>1]
+        a_pass = [order[k:k+bs] for k in range(0, len(order), bs)]
+        out += [b for b in a_pass if len(b)>1]
     return out[:iters]
 
 # %% ../nbs/05_semisup.ipynb #0ce0dea5
-class _Batches:
-    "Item i is the i-th batch: bytes and classes"
+class _Batches: # item i is the i-th batch: bytes and classes
     def __init__(self, stills, batches):
         self.x = torch.from_numpy(stills.images).permute(0,3,1,2)
-        self.y, self.batches = torch.as_tensor(stills.labels), batches
-    def __len__(self): return len(self.batches)
-    def __getitem__(self, i): return self.x[self.batches[i]], self.y[self.batches[i]]
+        self.y = torch.as_tensor(stills.labels)
+        self.b = batches
+    def __len__(self): return len(self.b)
+    def __getitem__(self, i):
+        b = self.b[i]
+        return self.x[b], self.y[b]
 
-# %% ../nbs/05_semisup.ipynb #e0fd9928
+# %% ../nbs/05_semisup.ipynb #914348db
 class FineTune(Callback):
     "Augments the training batches and keeps what is predicted for the test stills"
     order = 5                                                 # after fastai has put the model into training mode
@@ -73,7 +76,7 @@ class FineTune(Callback):
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
     def before_batch(self):
         "Bytes stay bytes where nothing is to be changed: the backbone reads both"
-        if not self.training or not self.aug: return
+        if not (self.training and self.aug): return
         x = augment(self.x.float()/255, self.aug).as_subclass(torch.Tensor)
         self.learn.xb = (x.contiguous(memory_format=torch.channels_last),)
     def before_validate(self):
@@ -91,7 +94,15 @@ def by_depth(
     "The model's parameters in groups by depth"
     body = params(model[0])
     cut = np.linspace(0, len(body), parts+1).round().astype(int)
-    return [body[a:b] for a,b in zip(cut, cut[1:])] + [params(model[1])]
+    groups = [body[a:b] for a,b in zip(cut, cut[1:])]
+    return groups + [params(model[1])]
+
+# %% ../nbs/05_semisup.ipynb #a3b6da01
+def _loaders(tr, te, idx, iters, bs, points, seed): # batches to learn from, an epoch between two looks, and the test stills
+    drawn = batches(idx, iters, bs, np.random.default_rng([seed,2]))
+    train = NumberedDL(_Batches(tr, drawn), bs=None, n=iters//points)
+    fixed = np.array_split(np.arange(len(te)), -(-len(te)//64))
+    return DataLoaders(train, DataLoader(_Batches(te, fixed), bs=None), device=default_device())
 
 # %% ../nbs/05_semisup.ipynb #3fd4fef7
 def finetune(
@@ -113,41 +124,49 @@ def finetune(
 ): # (points,M) predicted classes
     "Train the whole network on some stills"
     if iters%points: raise ValueError(f"iters={iters}: give a multiple of points={points}")
-    drawn = batches(idx, iters, bs, np.random.default_rng([seed,2]))
-    fixed = np.array_split(np.arange(len(te)), -(-len(te)//64))
-    train_dl = NumberedDL(_Batches(tr, drawn), bs=None, n=iters//points)
-    dls = DataLoaders(train_dl, DataLoader(_Batches(te, fixed), bs=None), device=default_device())
     look = FineTune(aug, bn)
-    learn = Learner(dls, model, CrossEntropyLossFlat(), opt_func=partial(SGD, mom=mom), splitter=by_depth,
-        wd=0., cbs=look)
+    dls = _loaders(tr, te, idx, iters, bs, points, seed)
+    opt = partial(SGD, mom=mom)
+    learn = Learner(dls, model, CrossEntropyLossFlat(), opt_func=opt, splitter=by_depth, wd=0., cbs=look)
     fit = learn.fit_one_cycle if cycle else learn.fit
     with learn.no_bar(), learn.no_logging(): fit(points, slice(lr/depth, lr))
     return torch.stack([torch.cat(p) for p in look.preds]).numpy()
 
-# %% ../nbs/05_semisup.ipynb #3b4e312f
-def _options(protocol, given, aug):
-    "The protocol with what was given in its place, checked"
+# %% ../nbs/05_semisup.ipynb #d7fb5923
+def _settings(protocol, aug, **own): # a protocol's settings, with those that were given in their place
     if protocol not in PROTOCOLS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    opts = PROTOCOLS[protocol] | {k: v for k,v in given.items() if v is not None}
+    opts = PROTOCOLS[protocol] | {k:v for k,v in own.items() if v is not None}
     if aug!='protocol': opts['aug'] = aug
     check_aug(opts['aug'])
-    if min(opts['lr'], opts['iters'], opts['bs']-1)>0: return opts
-    said = ', '.join(f'{k}={opts[k]}' for k in ('lr','iters','bs'))
-    raise ValueError(f"{said}: all have to be above 0, and BatchNorm needs two stills a batch")
+    lr, iters, bs = (opts[k] for k in ('lr','iters','bs'))
+    if min(lr, iters, bs-1)<=0:
+        raise ValueError(f"lr={lr}, iters={iters}, bs={bs}: all have to be above 0, and BatchNorm needs two stills a batch")
+    return opts
 
-def _start(net, tr, idx, features):
-    "A copy of the backbone under a head: logistic regression where there are features, else random weights"
-    n = len(tr.classes)
-    head = nn.Linear(net.n_features, n) if features is None else probe_head(features[idx], tr.labels[idx], n)
+def _plain(v): # a setting as a row keeps it
+    return v if isinstance(v, (int,float,str,type(None))) else str(v)
+
+# %% ../nbs/05_semisup.ipynb #59fd0e00
+def _classifier(net, x, tr, idx): # a copy of the network with a head: that of the features x, a random one without
+    n_classes = len(tr.classes)
+    if x is None: head = nn.Linear(net.n_features, n_classes)
+    else: head = probe_head(x[idx], tr.labels[idx], n_classes)
     model = nn.Sequential(copy.deepcopy(net), head).requires_grad_(True)
     return model.to(memory_format=torch.channels_last)
 
-def _for_row(opts):
-    "Options as JSON can hold them"
-    kept = {k: v for k,v in opts.items() if k!='iters'}
-    return {k: v if v is None or isinstance(v, (int,float,str)) else str(v) for k,v in kept.items()}
+def _one_run(net, x, tr, te, idx, **kw): # the predictions of one training
+    with torch.random.fork_rng():
+        torch.manual_seed(kw['seed'])
+        return finetune(_classifier(net, x, tr, idx), tr, te, idx, **kw)
 
-# %% ../nbs/05_semisup.ipynb #1c5f7a92
+def _all_runs(net, x, tr, te, draws, seed, **kw): # predictions (points,len(ns),runs,M)
+    turns = [(idx,seed+r) for d in draws for r,idx in enumerate(d)]
+    looks = [_one_run(net, x, tr, te, idx, seed=s, **kw) for idx,s in tqdm(turns, desc='fine-tuning', leave=False)]
+    preds = np.stack(looks).reshape(len(draws), len(draws[0]), -1, len(te))
+    return preds.transpose(2,0,1,3)
+
+# %% ../nbs/05_semisup.ipynb #3b4e312f
+@delegates(eval_setup)
 def semisup_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
@@ -162,29 +181,21 @@ def semisup_eval(
     bn:bool=None, # Whether BatchNorm's statistics learn too
     points:int=10, # How often to look at the test stills, at most
     seed:int=0, # First seed of the draws: the same seed compares backbones on the same stills
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
-    arch:str=None, # Architecture, for 'imagenet' and 'random'
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
-    name:str=None, # Name in tables and plots
+    **kwargs
 )->EvalResult:
     "Accuracy of the whole network, fine-tuned on n labels per class"
-    opts, began = _options(protocol, dict(lr=lr, iters=iters, bs=bs, bn=bn), aug), time.time()
-    net, tr, te, kw = eval_setup(backbone, data, size=size, arch=arch, test=test, name=name)
+    opts = _settings(protocol, aug, lr=lr, iters=iters, bs=bs, bn=bn)
+    t0 = time.time()
+    net, *stills, kw = eval_setup(backbone, data, **kwargs)
+    tr, te = stills
     ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    features = cached_features(net, tr.images) if opts.pop('probe') else None
-    points = max(p for p in range(1, points+1) if opts['iters']%p==0)             # stretches of equal length
-    jobs = [(run, idx) for drawn in draws for run,idx in enumerate(drawn)]
-    out = []
-    for run,idx in tqdm(jobs, desc='fine-tuning', leave=False):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed+run)
-            model = _start(net, tr, idx, features)
-            out.append(finetune(model, tr, te, idx, points=points, seed=seed+run, **opts))
-    preds = np.stack(out).reshape(len(ns), runs, points, -1).transpose(2,0,1,3)   # (points,len(ns),runs,M)
-    kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed,
-        seconds=round(time.time()-began,1),
-        **_for_row(opts))
-    looks = np.arange(1,points+1)*opts['iters']//points
-    return from_preds(preds[-1], te.labels, ns, iters=looks,
-        curve=(preds==te.labels).mean(-1),
-        **kw)
+    x = cached_features(net, tr.images) if opts.pop('probe') else None
+    iters = opts['iters']
+    points = max(p for p in range(1, points+1) if iters%p==0)             # stretches of equal length
+    preds = _all_runs(net, x, tr, te, draws, seed, points=points, **opts)
+    seconds = round(time.time()-t0, 1)
+    kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed, seconds=seconds)
+    kw['info'] |= {k:_plain(v) for k,v in opts.items() if k!='iters'}
+    kw['iters'] = np.arange(1, points+1)*iters//points
+    kw['curve'] = (preds==te.labels).mean(-1)
+    return from_preds(preds[-1], te.labels, ns, **kw)

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd, torch
 from fastcore.all import *
 from fastai.callback.core import Callback
 from fastai.torch_core import rank_distrib
-from .data import labelled
+from .stills import labelled
 from .barlow_loss import cross_correlation
 from .backbones import extract_features
 from .probes import probe_accs, rankme, spread
@@ -26,21 +26,35 @@ class CsvLog:
     ):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and not step: self.path.rename(next(f for k in range(1,10**6) if not (f:=self.path.with_suffix(f'.{k}.csv')).exists()))
-        old = list(csv.DictReader(self.path.open(newline=''))) if self.path.exists() and step else []
-        self.rows = [r for r in old if int(r['step'])<step]
+        if not step: self._keep_other()
+        self.rows = [r for r in self._old() if int(r['step'])<step]
         self.keys = list(self.rows[0]) if self.rows else []
         self._rewrite()
 
+    def _keep_other(self):
+        "The log of another run gets another name"
+        if not self.path.exists(): return
+        names = (self.path.with_suffix(f'.{k}.csv') for k in range(1,10**6))
+        self.path.rename(next(f for f in names if not f.exists()))
+
+    def _old(self):
+        "Rows of an earlier attempt"
+        return list(csv.DictReader(self.path.open(newline=''))) if self.path.exists() else []
+
     def _rewrite(self):
+        "All rows, under all keys"
         with self.path.open('w', newline='') as f:
-            w = csv.DictWriter(f, self.keys); w.writeheader(); w.writerows(self.rows)
+            w = csv.DictWriter(f, self.keys)
+            w.writeheader()
+            w.writerows(self.rows)
 
     def add(self, row:dict): # One step; it has a key `step`
         "Append a row; a key that was not there before becomes a column"
         self.rows.append(row)
         new = [k for k in row if k not in self.keys]
-        if new: self.keys += new; return self._rewrite()
+        if new:
+            self.keys += new
+            return self._rewrite()
         with self.path.open('a', newline='') as f: csv.DictWriter(f, self.keys).writerow(row)
 
 # %% ../nbs/02c_watch.ipynb #1d46f262
@@ -50,11 +64,14 @@ def check_health(
 ):
     "Raise where the newest row is not finite, or where features have collapsed"
     r = rows[-1]
-    if not math.isfinite(r['loss']): raise FloatingPointError(
-        f"the loss became {r['loss']} at step {r['step']}: the learning rate is most likely too high. Try a tenth of lr={r['lr']:.2g}.")
-    if len(rows)>=patience and max(o['spread'] for o in rows[-patience:])<.01: raise FloatingPointError(
-        f"the features collapsed at step {r['step']-patience+1}: every picture gets the same ones (spread {r['spread']:.1g}; 0 is a point, 1 is even). The learning rate "
-        f"(lr={r['lr']:.2g}) is most likely too high, or the video shows one unchanging picture. Try a tenth of it, or look at dls.show_batch().")
+    lr = f"{r['lr']:.2g}"
+    if not math.isfinite(r['loss']):
+        raise FloatingPointError(f"the loss became {r['loss']} at step {r['step']}: the learning rate is most likely too high. Try a tenth of lr={lr}.")
+    flat = len(rows)>=patience and max(o['spread'] for o in rows[-patience:])<.01
+    if not flat: return
+    raise FloatingPointError(f"the features collapsed at step {r['step']-patience+1}: every picture gets the same ones "
+        f"(spread {r['spread']:.1g}; 0 is a point, 1 is even). The learning rate (lr={lr}) is most likely too high, "
+        "or the video shows one unchanging picture. Try a tenth of it, or look at dls.show_batch().")
 
 # %% ../nbs/02c_watch.ipynb #50cfeadd
 class Watch(Callback):
@@ -68,7 +85,8 @@ class Watch(Callback):
         logs=None, # Folder for `log.csv`, and TensorBoard's files where it is installed
     ):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
-        self.every, self.size, self.logs, self.history, self.corr = every, size, logs, [], {}
+        self.every, self.size, self.logs = every, size, logs
+        self.history, self.corr = [], {}
         self.stills = labelled(stills, size or 128) if stills else None
     def state_dict(self):
         "What a checkpoint keeps"
@@ -83,7 +101,8 @@ class Watch(Callback):
 @patch
 def before_fit(self:Watch):
     "No history yet, unless a checkpoint brings one hereafter"
-    self.quiet, self.csv, self.board, self.t0 = hasattr(self.learn,'lr_finder'), None, None, None      # lr_find diverges on purpose
+    self.quiet = hasattr(self.learn, 'lr_finder')      # lr_find diverges on purpose
+    self.csv = self.board = self.t0 = None
     if not self.quiet: self.history, self.corr = [], {}
 
 @patch
@@ -93,8 +112,9 @@ def before_train(self:Watch):
     self.t0 = time.time()-(self.history[-1]['seconds'] if self.history else 0)
     if self.logs is None or rank_distrib() or self.quiet: return
     self.csv = CsvLog(Path(self.logs)/'log.csv', len(self.history))
-    if importlib.util.find_spec('tensorboard'):
-        self.board = importlib.import_module('torch.utils.tensorboard').SummaryWriter(str(self.logs), purge_step=len(self.history))
+    if not importlib.util.find_spec('tensorboard'): return
+    writer = importlib.import_module('torch.utils.tensorboard').SummaryWriter
+    self.board = writer(str(self.logs), purge_step=len(self.history))
 
 # %% ../nbs/02c_watch.ipynb #bae2dedd
 @patch
@@ -102,24 +122,28 @@ def after_loss(self:Watch):
     "The row of this step"
     if self.quiet or not self.training: return
     net = getattr(self.model, 'module', self.model)
-    self.row = dict(step=self.train_iter, loss=float(self.loss.detach()), **{k: float(v) for k,v in self.loss_func.terms.items()},
-                    lr=float(self.opt.hypers[-1]['lr']), spread=spread(net.features))
+    terms = {k: float(v) for k,v in self.loss_func.terms.items()}
+    self.row = dict(step=self.train_iter, loss=float(self.loss.detach()), **terms)
+    self.row |= dict(lr=float(self.opt.hypers[-1]['lr']), spread=spread(net.features))
     self.history.append(self.row)
     check_health(self.history[-10:])
-    if self.train_iter%self.every==0:
-        self.row['rank'] = rankme(net.features)
-        z1,z2 = (o.detach()[:,:32].float() for o in self.pred)
-        self.corr = dict(list(self.corr.items())[:1]) | {self.train_iter: cross_correlation(z1,z2).cpu()}
+    if self.train_iter%self.every: return
+    self.row['rank'] = rankme(net.features)
+    z1, z2 = (o.detach()[:,:32].float() for o in self.pred)
+    first = dict(list(self.corr.items())[:1])
+    self.corr = first | {self.train_iter: cross_correlation(z1, z2).cpu()}
 
 @patch
 def after_batch(self:Watch):
     "The probe, and the row to the logs"
     if self.quiet or not self.training: return
-    if self.stills and (self.train_iter%self.every==0 or self.train_iter==self.n_iter*self.n_epoch): self.row['probe'] = self.probe()
+    is_last = self.train_iter==self.n_iter*self.n_epoch
+    if self.stills and (is_last or self.train_iter%self.every==0): self.row['probe'] = self.probe()
     self.row['seconds'] = round(time.time()-self.t0, 2)
     if self.csv: self.csv.add(self.row)
-    if self.board:
-        for k,v in self.row.items(): self.board.add_scalar(k, v, self.row['step']) if k not in ('step','seconds') else None
+    if not self.board: return
+    for k,v in self.row.items():
+        if k not in ('step','seconds'): self.board.add_scalar(k, v, self.row['step'])
 
 @patch
 def after_fit(self:Watch):
@@ -150,12 +174,21 @@ def plot(self:Watch): # Matplotlib figure
     fig,axs = plt.subplots(1, 4+probe, figsize=(2.6*(4+probe), 2.3), layout='constrained')
     skip = ('loss','lr','spread','rank','probe','seconds')
     for k in [c for c in h if c not in skip]: axs[0].plot(h[k], label=k, lw=1)
-    axs[0].legend(fontsize=7); axs[0].set_title('terms of the loss', fontsize=9); axs[0].set_ylim(0)
-    axs[1].plot(h['spread'], lw=1, label='spread'); axs[1].set_ylim(0); axs[1].set_title('spread (left), effective rank (right)', fontsize=9)
+    axs[0].legend(fontsize=7)
+    axs[0].set_title('terms of the loss', fontsize=9)
+    axs[0].set_ylim(0)
+    axs[1].plot(h['spread'], lw=1, label='spread')
+    axs[1].set_ylim(0)
+    axs[1].set_title('spread (left), effective rank (right)', fontsize=9)
     if 'rank' in h: axs[1].twinx().plot(h['rank'].dropna(), 'C1.-')
-    if probe: axs[2].plot(100*h['probe'].dropna(), 'o-', ms=3); axs[2].set_title('linear probe (%)', fontsize=9)
+    if probe:
+        axs[2].plot(100*h['probe'].dropna(), 'o-', ms=3)
+        axs[2].set_title('linear probe (%)', fontsize=9)
     for ax,(k,c) in zip(axs[-2:], self.corr.items()):
-        ax.imshow(c, vmin=-1, vmax=1, cmap='RdBu_r'); ax.set_title(f'c at step {k}', fontsize=9); ax.set_xticks([]); ax.set_yticks([])
+        ax.imshow(c, vmin=-1, vmax=1, cmap='RdBu_r')
+        ax.set_title(f'c at step {k}', fontsize=9)
+        ax.set_xticks([])
+        ax.set_yticks([])
     for ax in axs[:-2]: ax.set_xlabel('step')
     for ax in axs[-2:][len(self.corr):]: ax.axis('off')
     return fig
