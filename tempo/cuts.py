@@ -21,9 +21,10 @@ def signature(
     n, side = len(frames), min(frames.shape[1:3])
     k = max(1, side//16)
     g = side//k
-    a = np.ascontiguousarray(frames[:, :g*k, :g*k])
-    tall = Image.fromarray(a.reshape(-1, *a.shape[2:]))             # all frames as one tall picture
-    return np.asarray(tall.reduce(k).convert('HSV')).reshape(n, g, g, 3)
+    square = np.ascontiguousarray(frames[:,:g*k,:g*k])
+    tall = square.reshape(-1, *square.shape[2:])   # all frames as one tall picture
+    grid = Image.fromarray(tall).reduce(k).convert('HSV')
+    return np.asarray(grid).reshape(n, g, g, 3)
 
 # %% ../nbs/00b_cuts.ipynb #416a1726
 def distance(
@@ -32,57 +33,67 @@ def distance(
 )->np.ndarray: # (n,), from 0 to 255
     "How much signatures differ: the mean absolute difference, hue around its circle"
     d = np.abs(a.astype(np.int16)-b)
-    d[...,0] = np.minimum(d[...,0], 256-d[...,0])
+    hue = d[...,0]
+    d[...,0] = np.minimum(hue, 256-hue)
     return d.mean((1,2,3))
 
-# %% ../nbs/00b_cuts.ipynb #c58ae8f4
+# %% ../nbs/00b_cuts.ipynb #0722d9bb
 def _usual(d1):
-    "Mean of the four distances around each, two on either side; what lies outside the clip does not count"
-    n, away = len(d1), np.full(2, np.nan)
-    padded = np.r_[away, d1, away]
+    "The mean of the two distances before each and the two after it, as far as they are known (not NaN)"
+    n, unknown = len(d1), np.full(2, np.nan)
+    padded = np.r_[unknown, d1, unknown]
     around = np.stack([padded[k:k+n] for k in (0,1,3,4)])
-    return np.nansum(around, 0)/np.maximum(1, (~np.isnan(around)).sum(0))
+    known = ~np.isnan(around)
+    return np.nansum(around, 0)/np.maximum(1, known.sum(0))
 
+def _across_two(d2):
+    "The smaller of $d_2(t)$ and $d_2(t+1)$, infinite where neither is known"
+    n = len(d2)
+    padded = np.full(n+1, np.inf)
+    padded[2:n] = d2[2:]
+    return np.minimum(padded[:n], padded[1:])
+
+# %% ../nbs/00b_cuts.ipynb #c58ae8f4
 def cut_scores(
     d1, # (n,) distance of each frame from the one before it; the first is ignored
     d2, # (n,) distance of each frame from the one before that; the first two are ignored
     floor:float=4, # What counts as noise (of 255)
 )->np.ndarray: # (n,) score of a cut before each frame; 0 for the first
     "How far the change before each frame stands out from the changes around it"
-    n = len(d1)
     d1 = np.r_[np.nan, d1[1:]]
-    across = np.full(n+1, np.inf)                                   # nothing lies on the other side of a clip's ends
-    if n>=3: across[2:n] = d2[2:]
-    two = np.minimum(across[:n], across[1:])
-    return np.nan_to_num(np.minimum(d1, 1.5*two)/(_usual(d1)+floor))
+    sudden = np.minimum(d1, 1.5*_across_two(d2))
+    return np.nan_to_num(sudden/(_usual(d1)+floor))
 
 # %% ../nbs/00b_cuts.ipynb #e36b221d
 def _distances(frames, lo, hi, chunk):
-    "Distances of the frames [lo,hi) from the one before, and from the one before that"
-    d1, d2, kept = [], [], None
+    "d1 and d2 of the frames [lo,hi), read `chunk` at a time"
+    d1, d2, before = [], [], None
     for a in range(lo, hi, chunk):
-        s = signature(frames[a:min(a+chunk, hi)])
-        if kept is None: kept = np.concatenate([s[:1], s[:1]])
-        s = np.concatenate([kept, s])
+        new = signature(frames[a:min(a+chunk, hi)])
+        if before is None: before = np.concatenate([new[:1], new[:1]])
+        s = np.concatenate([before, new])
         d1.append(distance(s[2:], s[1:-1]))
         d2.append(distance(s[2:], s[:-2]))
-        kept = s[-2:]
+        before = s[-2:]
     return np.concatenate(d1), np.concatenate(d2)
 
-def _check_frames(frames, threshold):
-    "Refuse what holds no frames, and a threshold that finds everything"
+# %% ../nbs/00b_cuts.ipynb #6ecd86c1
+def _check_search(frames, threshold):
+    "Refuse what is no threshold, or no frames"
     if not threshold>0:
         raise ValueError(f"threshold={threshold}: give a number above 0; 1.65 is what was measured to work, higher finds fewer cuts")
     if isinstance(frames, FrameStore): return
-    is_film = getattr(frames,'ndim',0)==4 and frames.shape[-1]==3 and frames.dtype==np.uint8
-    if is_film: return
-    raise ValueError(f"frames is {type(frames).__name__} {getattr(frames,'shape','')}: give a FrameStore, or an array (T,H,W,3) of uint8")
+    shape = getattr(frames, 'shape', '')
+    if len(shape)!=4 or shape[-1]!=3 or frames.dtype!=np.uint8:
+        raise ValueError(f"frames is {type(frames).__name__} {shape}: give a FrameStore, or an array (T,H,W,3) of uint8")
 
-def _span(frames, clip):
-    "First and end frame of what is looked at"
-    lo, hi = clip or (0, len(frames))
-    if 0<=lo<hi<=len(frames): return lo, hi
-    raise ValueError(f"clip={lo, hi}: give a first and an end frame within the {len(frames)} frames there are")
+def _span(clip, n):
+    "The first frame to look at and the end, of `n` frames"
+    if isinstance(clip, Clip): clip = clip.lo, clip.hi
+    lo,hi = clip or (0,n)
+    if not 0<=lo<hi<=n:
+        raise ValueError(f"clip={lo, hi}: give a first and an end frame within the {n} frames there are")
+    return lo, hi
 
 # %% ../nbs/00b_cuts.ipynb #7a0eb774
 def find_cuts(
@@ -93,11 +104,11 @@ def find_cuts(
     chunk:int=256, # Frames read at a time
 )->list: # The first frame of each new scene, as `frames` counts
     "Where the scene changes inside clips"
-    _check_frames(frames, threshold)
+    _check_search(frames, threshold)
     if clip is None and isinstance(frames, FrameStore):
-        return [i for c in frames.clips for i in find_cuts(frames, c, threshold=threshold, chunk=chunk)]
-    if isinstance(clip, Clip): clip = clip.lo, clip.hi
-    lo, hi = _span(frames, clip)
+        found = [find_cuts(frames, c, threshold=threshold, chunk=chunk) for c in frames.clips]
+        return sum(found, [])
+    lo,hi = _span(clip, len(frames))
     scores = cut_scores(*_distances(frames, lo, hi, chunk))
     return (np.flatnonzero(scores>=threshold)+lo).tolist()
 
@@ -105,8 +116,9 @@ def find_cuts(
 def _part(c, lo, hi):
     "The frames [lo,hi) of the store, all in clip `c`, as a clip of its own"
     step = (c.last-c.first)/max(1, len(c)-1)       # a thinned store skips frames of the file
-    in_file = lambda i: c.first+round((i-c.lo)*step)
-    return replace(c, lo=lo, hi=hi, first=in_file(lo), last=in_file(hi-1))
+    first = c.first+round((lo-c.lo)*step)
+    last = c.first+round((hi-1-c.lo)*step)
+    return replace(c, lo=lo, hi=hi, first=first, last=last)
 
 def split_clip(
     c:Clip, # A clip
@@ -116,25 +128,27 @@ def split_clip(
     "The scenes of a clip"
     inside = sorted(i for i in set(cuts) if c.lo<i<c.hi)
     edges = [c.lo, *inside, c.hi]
-    return [_part(c, a, b) for a,b in zip(edges, edges[1:]) if b-a>=min_frames]
+    scenes = zip(edges, edges[1:])
+    return [_part(c, a, b) for a,b in scenes if b-a>=min_frames]
 
 # %% ../nbs/00b_cuts.ipynb #043a998c
 CUTS_FORMAT = 1  # raise it when the rule changes
 
-def _remembered(store, threshold):
+def _cuts_file(store, threshold):
     "The file that holds the cuts of `store`"
     key = json.dumps([CUTS_FORMAT, threshold, store.index['shards'], store.bounds.tolist()])
-    return store.path/'cuts'/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return store.path/'cuts'/f'{name}.json'
 
 def _cuts_of(store, threshold):
-    "The cuts of `store`, found once"
-    f = _remembered(store, threshold)
+    "The cuts of `store`: read where they are remembered, found and remembered otherwise"
+    f = _cuts_file(store, threshold)
     if f.exists(): return json.loads(f.read_text())
     cuts = find_cuts(store, threshold=threshold)
     try:
         f.parent.mkdir(exist_ok=True)
         write_atomic(f, json.dumps(cuts))
-    except OSError: pass                           # a read-only store: it costs time, not the result
+    except OSError: pass   # a read-only store costs time, not the result
     return cuts
 
 # %% ../nbs/00b_cuts.ipynb #fb595d45
@@ -146,9 +160,10 @@ def split_cuts(
 )->FrameStore: # On the same files, with a clip for each scene
     "End clips where the scene changes, so that no pair crosses a cut"
     if not isinstance(store, FrameStore):
-        raise TypeError(f"split_cuts takes a FrameStore and got {store!r}. Open one with FrameStore.open(path), or build one.")
+        way_out = 'Open one with FrameStore.open(path), or build one.'
+        raise TypeError(f"split_cuts takes a FrameStore and got {store!r}. {way_out}")
     if min_frames<2: raise ValueError(f"min_frames={min_frames}: a scene needs at least 2 frames to make a pair")
     if not threshold>0: raise ValueError(f"threshold={threshold}: give a number above 0, such as 1.65")
     cuts = _cuts_of(store, float(threshold))
-    clips = [part for c in store.clips for part in split_clip(c, cuts, min_frames)]
-    return FrameStore(store.path, dict(store.index, clips=[asdict(c) for c in clips]))
+    scenes = [scene for c in store.clips for scene in split_clip(c, cuts, min_frames)]
+    return FrameStore(store.path, dict(store.index, clips=[asdict(c) for c in scenes]))
