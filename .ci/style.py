@@ -12,7 +12,7 @@ from pathlib import Path
 root = Path(__file__).resolve().parent.parent
 WIDTH = 160   # characters a line
 NODES = 18    # syntax nodes a line, 95th percentile, over all files
-FILE = 20     # the same for each file
+FILE = 30     # the same for each file: none may be packed and hide among the others
 NAMES = 3     # names assigned at once
 
 def cells(path):
