@@ -272,7 +272,7 @@ def tempo_train(
     loss:str='barlow', # barlow or vicreg
     opt:str='adam', # adam, lars or sgd
     seed:int=42, # Of pairs, projector and augmentation
-    average:float=None, # Weight interpolation: the trained network's share; default: .85, and 1 for a random start
+    average:float=None, # Weight interpolation: 0 is the start, 1 the trained weights; default: .85, and 1 for a random start
     cuts:bool_arg=True, # End clips where the scene changes
     stills:str=None, # Folder of labelled stills to probe on while training (alias: --probe)
     logs:str=None, # Folder for log.csv and TensorBoard
