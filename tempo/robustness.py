@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DISTURBANCES', 'ATTACKS', 'EPS', 'disturbance', 'noise', 'blobs', 'smoke', 'backgrounds', 'adversarial',
-           'check_kinds', 'usual_strengths', 'disturb', 'Robustness', 'masks_of', 'robustness', 'as_robustness',
-           'plot_robustness', 'show_disturbed', 'robustness_difference']
+           'check_kinds', 'usual_strengths', 'disturb', 'Robustness', 'robustness', 'as_robustness', 'plot_robustness',
+           'show_disturbed', 'robustness_difference']
 
 # %% ../nbs/06b_robustness.ipynb #739a5901
 import copy, importlib, time
@@ -96,11 +96,13 @@ def smoke(
 ): # (N,H,W,3) uint8
     "Grey smoke: noise whose power falls with the square of the frequency"
     N,H,W = masks.shape
-    f = np.hypot(np.fft.fftfreq(H)[:,None], np.fft.fftfreq(W)[None])
+    down, across = np.fft.fftfreq(H), np.fft.fftfreq(W)
+    f = np.hypot(down[:,None], across[None])
     f[0,0] = np.inf
     spectrum = np.fft.fft2(rng.standard_normal((N,H,W)))/f
     s = np.fft.ifft2(spectrum).real
-    lo, hi = s.min((1,2), keepdims=True), s.max((1,2), keepdims=True)
+    lo = s.min((1,2), keepdims=True)
+    hi = s.max((1,2), keepdims=True)
     shade = .75+.2*rng.standard_normal((N,1,1,1)).clip(-1,1)
     return _behind(images, masks, shade, strength*(s-lo)/(hi-lo))
 
@@ -264,22 +266,14 @@ def _curve(model, data, kind, strengths, seeds, look):
     return accs, relevance if look else None
 
 # %% ../nbs/06b_robustness.ipynb #71016a27
-def masks_of(
-    data:EvalData, # Stills that were loaded
-): # (M,H,W) bool
-    "The masks of the stills to measure on, or an error that says how to load them"
-    if data.masks is not None: return data.masks
-    where = f" of {data.path}" if data.path else ''
-    raise ValueError(f"the stills{where} were loaded without masks, which are needed here: load_eval_data(…, masks=True)")
-
-def _needs_masks(kind): return kind in DISTURBANCES and DISTURBANCES[kind].masks    # whether it is clutter
+def _needs_masks(kind):
+    "Whether it is clutter, which is painted around the object"
+    return kind in DISTURBANCES and DISTURBANCES[kind].masks
 
 def _load(data, size, test, kinds):
-    "Stills with masks: those that `kinds` need, else those that are there"
+    "Stills, with masks where there are some; an error where `kinds` need them and there are none"
     needed = any(_needs_masks(k) for k in kinds or ())
-    loaded = load_eval_data(data, size, test=test, masks=needed or None)
-    if needed: masks_of(loaded)
-    return loaded
+    return load_eval_data(data, size, test=test, masks=needed or None)
 
 def _usual_kinds(data):
     "All that the data allows"
@@ -298,7 +292,8 @@ def _model_curve(name, backbone, model, data, kind, strengths, seeds, look, info
     "One model under one disturbance, with the time that it took"
     begun = time.time()
     accs, shares = _curve(model, data, kind, strengths, seeds, look)
-    more = dict(arch=backbone.arch, meta=backbone.meta, seconds=round(time.time()-begun, 1))
+    seconds = round(time.time()-begun, 1)
+    more = dict(arch=backbone.arch, meta=backbone.meta, seconds=seconds)
     return Robustness(name, kind, strengths, accs, shares, info | more)
 
 # %% ../nbs/06b_robustness.ipynb #0fc062b8
@@ -313,7 +308,7 @@ def robustness(
     relevance:bool=True, # Measure the share of relevance on the object too, where there are masks
     samples_pc:int=None, # Labels per class that heads are fitted on; None: all
     protocol:str='lbfgs', # Head: 'lbfgs' or 'thesis'
-    size:int=None, # Side of the pictures (pixels); None: what the first backbone was saved with
+    size:int=None, # Side of the pictures (pixels); None: what the first backbone was saved with, or what an `EvalData` has
     arch:str=None, # Architecture, for 'imagenet' and 'random'
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
     cache=True, # Keep features on disk: True, False, or a folder
@@ -322,7 +317,8 @@ def robustness(
     kinds = [kinds] if isinstance(kinds, str) else kinds
     _check_call(models, kinds, runs, strengths)
     nets = {n: get_backbone(b, arch) for n,b in models.items()}
-    data = _load(data, size or next(iter(nets.values())).size, test, kinds)
+    if not isinstance(data, EvalData): size = size or next(iter(nets.values())).size
+    data = _load(data, size, test, kinds)
     train = draw_stills(data.train, samples_pc, seed)
     heads = {n: classifier(b, train, protocol, seed=seed, cache=cache) for n,b in nets.items()}
     info = dict(data=data.path, size=data.size, protocol=protocol, samples_pc=samples_pc, train_stills=len(train),
@@ -331,7 +327,8 @@ def robustness(
     out = []
     for k in kinds or _usual_kinds(data):
         ss = list((strengths or {}).get(k, usual_strengths(k)))
-        for n,b in nets.items(): out.append(_model_curve(n, b, heads[n], data, k, ss, seeds, look, info))
+        for n,b in nets.items():
+            out.append(_model_curve(n, b, heads[n], data, k, ss, seeds, look, info))
     return out
 
 # %% ../nbs/06b_robustness.ipynb #968696bc
@@ -388,8 +385,8 @@ def plot_robustness(
     palette = sns.color_palette('colorblind' if len(names)<=10 else 'husl', len(names))
     fig,axs = _panels(len(kinds))
     for c in curves:
-        ax, colour = axs.flat[kinds.index(c.kind)], palette[names.index(c.name)]
-        _plot_curve(ax, c, what, colour)
+        ax = axs.flat[kinds.index(c.kind)]
+        _plot_curve(ax, c, what, palette[names.index(c.name)])
     label = dict(accs='accuracy (%)', relevance='relevance on the object (%)')[what]
     for ax in axs[:,0]: ax.set_ylabel(label, fontsize=8)
     axs[0,0].legend(fontsize=7)
@@ -447,7 +444,8 @@ def _difference(d): # (runs,) differences
     "Their mean and its interval; no interval where nothing random was measured"
     random = len(d)>1 and np.ptp(d)>0
     half = t_halfwidth(d) if random else np.nan
-    return dict(difference=d.mean(), low=d.mean()-half, high=d.mean()+half)
+    mean = d.mean()
+    return dict(difference=mean, low=mean-half, high=mean+half)
 
 # %% ../nbs/06b_robustness.ipynb #f084ae09
 def robustness_difference(
@@ -463,6 +461,7 @@ def robustness_difference(
     lines.append(('mean', a[on].mean(0), b[on].mean(0)))
     rows = []
     for s,x,y in lines:
+        line = dict(kind=base.kind, strength=s)
         both = {base.name: x.mean(), ours.name: y.mean()}
-        rows.append(dict(kind=base.kind, strength=s) | both | _difference(y-x))
+        rows.append(line | both | _difference(y-x))
     return pd.DataFrame(rows)
