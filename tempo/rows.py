@@ -107,7 +107,7 @@ def to_row(
     digits:dict, # {field: digits after the point, None for a field as it is}: the fields that are written
     renamed:dict=None, # {field: key in the row}, where they differ
 )->dict: # For `add_row`
-    "The row of a result: its `info`, its name, and these fields; None where a number is NaN"
+    "The row of a result: its `info`, its name, and these fields; NaN stays NaN"
     row = dict(o.info, name=o.name)
     renamed = renamed or {}
     for field,n in digits.items():
