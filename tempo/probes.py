@@ -172,9 +172,28 @@ def _into_span(train, test, seeds, n_classes):
     rest = test@W
     W, test = q.mT@W, test@q
     rest -= test@W
-    return (x[0],test), (W,b), rest
+    return (x[0], test.expand(len(W),-1,-1)), (W,b), rest
 
-# %% ../nbs/02b_probes.ipynb #ee6c9ca3
+# %% ../nbs/02b_probes.ipynb #d787ee10
+def _sgd_step(
+    W, b, # (runs,D,K) weights and (runs,1,K) biases, changed in place
+    x, # (runs,bs,D) each run's batch
+    truth, # (runs,bs,K) its classes, one-hot
+    share, # (runs,bs) weight of each still in its batch
+    keep, lr, # What weight decay leaves, and the learning rate
+):
+    "One step of gradient descent for all runs"
+    p = torch.baddbmm(b, x, W).softmax(-1)
+    g = (p-truth)*share[:,:,None]
+    W.baddbmm_(x.mT, g, beta=keep, alpha=-lr)
+    b.mul_(keep).sub_(g.sum(1, keepdim=True), alpha=lr)
+
+def _looks(iters, points):
+    "The iterations after which to look: `points` at most, evenly spread, the last at the end"
+    look = np.linspace(0, iters, points+1).round().astype(int)
+    return np.unique(look)[1:]
+
+# %% ../nbs/02b_probes.ipynb #f07a3d7d
 def sgd_preds(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices
@@ -191,21 +210,12 @@ def sgd_preds(
 )->tuple: # (points,) iterations and (points,runs,M) predicted classes
     "Linear layers trained by gradient descent, all runs at once"
     truth = F.one_hot(torch.as_tensor(y), n_classes).float()
-    at, w = _schedules(subsets, seeds, iters, bs)
+    at, share = _schedules(subsets, seeds, iters, bs)
     (x,test), (W,b), rest = _into_span(train, test, seeds, n_classes)
-    test = test.expand(len(W),-1,-1)
-    look = np.linspace(0, iters, points+1).round().astype(int)
-    look = np.unique(look)[1:]
-    keep, preds = 1-lr*wd, []
+    look, keep, preds = _looks(iters, points), 1-lr*wd, []
     for t in range(iters):
-        xb = x[at[t]]                                                             # (runs,bs,D)
-        p = torch.baddbmm(b, xb, W).softmax(-1)
-        g = (p-truth[at[t]])*w[t,:,:,None]
-        W.baddbmm_(xb.mT, g, beta=keep, alpha=-lr)
-        b.mul_(keep).sub_(g.sum(1, keepdim=True), alpha=lr)
-        if t+1 in look:
-            scores = torch.baddbmm(b, test, W)+keep**(t+1)*rest
-            preds.append(scores.argmax(-1))
+        _sgd_step(W, b, x[at[t]], truth[at[t]], share[t], keep, lr)
+        if t+1 in look: preds.append((torch.baddbmm(b, test, W)+keep**(t+1)*rest).argmax(-1))
     return look, torch.stack(preds).numpy()
 
 # %% ../nbs/02b_probes.ipynb #2260cf6d
