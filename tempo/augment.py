@@ -14,28 +14,39 @@ from fastai.vision.augment import AffineCoordTfm, Brightness, Contrast, Saturati
 
 # %% ../nbs/01a_augment.ipynb #57422fb0
 def _affine(x, scale, shift, rotate):
-    "fastai's form of a random affine map: one matrix a picture"
-    uniform = lambda lo,hi: x.new_empty(len(x)).uniform_(lo,hi)
-    s = 1/uniform(*scale)
-    a = uniform(-rotate,rotate)*math.pi/180
-    return affine_mat(s*a.cos(), -s*a.sin(), uniform(-2*shift,2*shift), s*a.sin(), s*a.cos(), uniform(-2*shift,2*shift))
+    "A random affine map for each picture of `x`: scale (low, high), shift as a share of the side, rotation in degrees"
+    uniform = lambda low,high: x.new_empty(len(x)).uniform_(low, high)
+    zoom = 1/uniform(*scale)
+    angle = uniform(-rotate, rotate)*math.pi/180
+    right = uniform(-2*shift, 2*shift)
+    down = uniform(-2*shift, 2*shift)
+    cos, sin = zoom*angle.cos(), zoom*angle.sin()
+    return affine_mat(cos, -sin, right, sin, cos, down)
 
+# %% ../nbs/01a_augment.ipynb #f2143c1c
 def _some_grey(x, p):
     "Each picture grey with probability `p`"
-    grey = torch.rand(len(x), 1, 1, 1, device=x.device)<p
-    return torch.where(grey, x.mean(1, keepdim=True).expand_as(x), x)
+    chosen = torch.rand(len(x), 1, 1, 1, device=x.device)<p
+    grey = x.mean(1, keepdim=True).expand_as(x)
+    return torch.where(chosen, grey, x)
 
-def _aug(scale, shift, rotate, light, p_grey=0.):
-    "A function of a batch: one resampling, then light and colour"
-    place = AffineCoordTfm(aff_fs=partial(_affine, scale=scale, shift=shift, rotate=rotate), pad_mode=PadMode.Reflection)
-    tfms = setup_aug_tfms([place, Brightness(light, p=1.), Contrast(light, p=1.), Saturation(2*light, p=1.)])
-    def f(x):
+# %% ../nbs/01a_augment.ipynb #3889de66
+def _augmentation(scale, shift, rotate, light, p_grey=0.):
+    "A function of a batch: geometry (see `_affine`), light changed by up to `light`, grey with probability `p_grey`"
+    affine = partial(_affine, scale=scale, shift=shift, rotate=rotate)
+    geometry = AffineCoordTfm(aff_fs=affine, pad_mode=PadMode.Reflection)
+    lighting = Brightness(light, p=1.), Contrast(light, p=1.)
+    colour = Saturation(2*light, p=1.)
+    tfms = setup_aug_tfms([geometry, *lighting, colour])
+    def _inner(x):
         for t in tfms: x = t(x, split_idx=0)
         return _some_grey(x, p_grey) if p_grey else x
-    return f
+    return _inner
 
 # %% ../nbs/01a_augment.ipynb #befa7222
-AUGS = dict(light=_aug((.75,1.1), .2, 0, .2), strong=_aug((.6,1.2), .2, 15, .4, .2))
+AUGS = dict(
+    light=_augmentation((.75,1.1), shift=.2, rotate=0, light=.2),
+    strong=_augmentation((.6,1.2), shift=.2, rotate=15, light=.4, p_grey=.2))
 
 def check_aug(
     aug, # 'light', 'strong', None for none, or a function of a batch
@@ -44,6 +55,7 @@ def check_aug(
     if aug is None or callable(aug) or aug in AUGS: return
     raise ValueError(f"aug={aug!r}: choose None, 'light', 'strong' or a function of a batch")
 
+# %% ../nbs/01a_augment.ipynb #ccef3f87
 def augment(
     x, # (N,3,H,W), float in [0,1]
     aug, # 'light', 'strong', None for none, or a function of such a batch
@@ -51,5 +63,5 @@ def augment(
     "Random scale, shift, brightness, contrast and saturation; 'strong' adds rotation and grey pictures, and more of each"
     check_aug(aug)
     if aug is None: return x
-    f = aug if callable(aug) else AUGS[aug]
-    return f(TensorImage(x))
+    transform = aug if callable(aug) else AUGS[aug]
+    return transform(TensorImage(x))

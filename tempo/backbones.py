@@ -8,21 +8,26 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ARCHS', 'LITE0', 'LEVELS', 'Backbon
            'load_backbone', 'FeatureMaps', 'export_onnx', 'model_card', 'write_card', 'get_backbone']
 
 # %% ../nbs/02a_backbones.ipynb #c481bdd4
-import copy, difflib, hashlib, importlib.util, json, os, uuid
+import copy, difflib, hashlib, importlib.util, json, os
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, timm, torch, torchvision
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
+from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
+from .utils import whole_file
 from .statistics import mean_sd, n_text
 
 # %% ../nbs/02a_backbones.ipynb #b2f46125
-IMAGENET_MEAN, IMAGENET_STD = (.485,.456,.406), (.229,.224,.225)  # what torchvision's weights were trained with
+# Of each channel, in pixels between 0 and 1: what torchvision's weights were trained with
+IMAGENET_MEAN = (.485,.456,.406)
+IMAGENET_STD = (.229,.224,.225)
 
+# %% ../nbs/02a_backbones.ipynb #e5343c46
 class Backbone(nn.Module):
     "A CNN without its classifier: pictures in, features out, its normalisation included"
     def __init__(self,
@@ -41,16 +46,18 @@ class Backbone(nn.Module):
         for name,v in dict(mean=mean, std=std).items():
             self.register_buffer(name, torch.tensor(v).view(1,3,1,1), persistent=False)
 
-    def forward(self,
-        x, # (N,3,H,W): uint8, or float in [0,1]
-    ): # (N,n_features)
-        "Features of pictures that nobody has normalised yet"
-        if x.dtype==torch.uint8: x = x.float()/255
-        return self.body((x-self.mean)/self.std)
-
     def extra_repr(self):
         "What `print` says of it, for PyTorch"
         return f'{self.arch}, {self.n_features} features'
+
+# %% ../nbs/02a_backbones.ipynb #b51bfb48
+@patch
+def forward(self:Backbone,
+    x, # (N,3,H,W): uint8, or float in [0,1]
+): # (N,n_features)
+    "Features of pictures that nobody has normalised yet"
+    if x.dtype==torch.uint8: x = x.float()/255
+    return self.body((x-self.mean)/self.std)
 
 # %% ../nbs/02a_backbones.ipynb #feaac3c3
 ARCHS = {}  # name -> function that makes a `Backbone` with random weights
@@ -61,6 +68,16 @@ def register_arch(
     "Make the backbone that `f` builds available under its name"
     ARCHS[f.__name__] = f
     return f
+
+# %% ../nbs/02a_backbones.ipynb #6dc55ba3
+def _registered(arch, weights):
+    "A backbone of `ARCHS`"
+    if weights:
+        raise ValueError(f"arch={arch!r} is your own, and nobody has ImageNet weights of it. "
+                         "Use weights=None, or the path of a saved backbone.")
+    b = ARCHS[arch]()
+    b.arch, b.meta = arch, b.meta|dict(start='random')
+    return b
 
 # %% ../nbs/02a_backbones.ipynb #a24aa21d
 def _no_head(arch):
@@ -77,6 +94,7 @@ def _strip_head(net, arch):
     setattr(net.get_submodule(parent), name, nn.Identity())
     return n_in
 
+# %% ../nbs/02a_backbones.ipynb #099ad4ab
 def _unknown_arch(arch):
     "The error for a name that nobody knows, with the names that are close to it"
     names = torchvision.models.list_models(module=torchvision.models)+timm.list_models()
@@ -134,15 +152,6 @@ def _pretrained(arch):
         raise RuntimeError(f"{why}. Without a network use {instead}.") from e
 
 # %% ../nbs/02a_backbones.ipynb #8b82c858
-def _registered(arch, weights):
-    "A backbone of `ARCHS`"
-    if weights:
-        raise ValueError(f"arch={arch!r} is your own, and nobody has ImageNet weights of it. "
-                         "Use weights=None, or the path of a saved backbone.")
-    b = ARCHS[arch]()
-    b.arch, b.meta = arch, b.meta|dict(start='random')
-    return b
-
 def _saved(arch, path):
     "The backbone in a file, if it is of this architecture"
     b = load_backbone(path)
@@ -246,17 +255,6 @@ def _prune(folder, limit):
         f.unlink(missing_ok=True)
         total -= size
 
-# %% ../nbs/02a_backbones.ipynb #687be492
-@contextmanager
-def _whole_file(path):
-    "A temporary file beside `path`, which takes its place if all goes well and is removed if not"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.tmp')
-    try:
-        yield part
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-
 # %% ../nbs/02a_backbones.ipynb #62769d1f
 def cached_features(
     backbone:Backbone, # Pictures → features
@@ -274,7 +272,7 @@ def cached_features(
     kept = _load_features(file)
     if kept is not None: return kept
     features = extract_features(backbone, images, **kw)
-    with _whole_file(file) as part: save_file(dict(features=features), part)
+    with whole_file(file) as part: save_file(dict(features=features), part)
     _prune(folder, limit)
     return features
 
@@ -305,7 +303,7 @@ def save_backbone(
     if path.suffix not in ('.safetensors','.pth'): raise ValueError(f"{path}: end the name in .safetensors or .pth")
     head = _header(b, meta)
     sd = {k:v.detach().cpu().contiguous() for k,v in b.body.state_dict().items()}
-    with _whole_file(path) as part:
+    with whole_file(path) as part:
         if path.suffix=='.pth': torch.save(dict(tempo=head, state_dict=sd), part)
         else: save_file(sd, part, metadata=dict(tempo=head))
     return path
@@ -397,6 +395,7 @@ def _resnet_maps(body):
         channels.append(norms[-1].num_features)                                      # the last of the last block
     return net, channels
 
+# %% ../nbs/02a_backbones.ipynb #ba57dbf6
 def _maps(backbone):
     "The module that gives the maps of a copy of the backbone, and their channels"
     body = copy.deepcopy(backbone.body)
@@ -457,7 +456,7 @@ def export_onnx(
     onnxruntime = _onnxruntime()
     net = copy.deepcopy(backbone).eval().cpu().to(memory_format=torch.contiguous_format)
     x = torch.rand(3,3,size,size)
-    with _whole_file(path) as part:
+    with whole_file(path) as part:
         _write_onnx(net, x, part)
         off = _onnx_error(net, x, part, onnxruntime)
         if not off<=tol:

@@ -116,6 +116,15 @@ def _advise(m, what, *span):
     "Tell the system how a map will be read, where it listens (not on Windows)"
     if hasattr(mmap, what): m.madvise(getattr(mmap, what), *span)
 
+def _open_shards(path, shards, size):
+    "A memory map of each shard, with the advice that it will be read at random"
+    maps = []
+    for name,n in shards:
+        m = np.memmap(path/'shards'/f'{name}.u8', np.uint8, 'r', shape=(n,size,size,3))
+        _advise(m._mmap, 'MADV_RANDOM')
+        maps.append(m)
+    return maps
+
 # %% ../nbs/00_data.ipynb #96b06412
 class FrameStore:
     "Frames of many clips as one array on disk: `store[i]` and `store[[i,j,k]]` are uint8"
@@ -126,11 +135,9 @@ class FrameStore:
         self.path, self.index = Path(path), index
         self.size = s = index['settings']['size']
         self.clips = [Clip(**c) for c in index['clips']]
-        file = lambda name: self.path/'shards'/f'{name}.u8'
-        maps = [np.memmap(file(name), np.uint8, 'r', shape=(n,s,s,3)) for name,n in index['shards']]
+        maps = _open_shards(self.path, index['shards'], s)
         self._maps = [m.view(np.ndarray) for m in maps]
         self._raw = [m._mmap for m in maps]
-        for m in self._raw: _advise(m, 'MADV_RANDOM')
         self._begins = np.cumsum([0]+[n for _,n in index['shards']])     # the first frame of each shard, and the end
 
     def __len__(self): return int(self._begins[-1])
@@ -267,17 +274,19 @@ class _Decoding:
         self.bar.update(n-self.done.get(path, 0))
         self.done[path] = n
 
-    def decode(self, job):
-        "One job; where it fails, what can be saved, if that is wanted"
-        report = functools.partial(self.report, job['path'])
-        try: facts = _decode_in_process(job, report) if self.workers else write_shard(**job, report=report)
-        except ValueError:
-            if self.on_error=='raise': raise
-            try: facts = write_shard(**job, salvage=True)
-            except ValueError as e:
-                self.bad[job['path']] = str(e)
-                return
-        report(facts['n'])
+# %% ../nbs/00_data.ipynb #f3b96fa8
+@patch
+def decode(self:_Decoding, job):
+    "One job; where it fails, what can be saved, if that is wanted"
+    report = functools.partial(self.report, job['path'])
+    try: facts = _decode_in_process(job, report) if self.workers else write_shard(**job, report=report)
+    except ValueError:
+        if self.on_error=='raise': raise
+        try: facts = write_shard(**job, salvage=True)
+        except ValueError as e:
+            self.bad[job['path']] = str(e)
+            return
+    report(facts['n'])
 
 # %% ../nbs/00_data.ipynb #143a6235
 @patch
@@ -331,6 +340,7 @@ def _have(path, name, size):
     n = json.loads(facts.read_text())['n']
     return u8.stat().st_size == n*size**2*3
 
+# %% ../nbs/00_data.ipynb #088c0b1a
 def _check_disk(path, frames, size):
     "Refuse to begin where `frames` frames do not fit"
     need, free = frames*size*size*3, shutil.disk_usage(path).free
@@ -353,6 +363,7 @@ def _check_splits(splits):
     if min(splits.values())<=0 or sum(splits.values())>1+1e-6:
         raise ValueError(f"splits={splits}: give shares above 0 that add up to 1 at most")
 
+# %% ../nbs/00_data.ipynb #7f61a3bf
 def _split_clips(clips, splits, seed):
     "Give whole clips to the splits, in an order that `seed` draws"
     order = np.random.default_rng(seed).permutation(len(clips))
@@ -381,6 +392,7 @@ def _write_index(path, index):
     same = f.exists() and json.loads(f.read_text())==json.loads(text)
     if not same: write_atomic(f, text)
 
+# %% ../nbs/00_data.ipynb #459b1860
 def _clear_shards(path, names):
     "Remove shards of files that changed or went away, and what a killed build left"
     for f in (path/'shards').iterdir():
@@ -427,6 +439,7 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
         if c.damaged: print(f'damaged: {c.file}: {c.damaged}, kept {len(c)} frames')
     return store
 
+# %% ../nbs/00_data.ipynb #067a1c5b
 @patch(cls_method=True)
 def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_of, on_error, workers, progress):
     "What one builder does while all others wait"

@@ -148,6 +148,7 @@ def _nearest(sums, none):
     "The least offset that has a weight in one side's running sums; `none` where no offset has"
     return np.flatnonzero(sums>0)[0] if sums[-1] else none
 
+# %% ../nbs/01_sampling.ipynb #c0fb32e5
 @patch
 def _stretches(self:PairSampler):
     "First frames and lengths of the stretches of frames that have a partner, two for each clip"
@@ -186,6 +187,7 @@ def _some_of(total, n, rng):
     rounds = -(-n//total)
     return np.concatenate([rng.permutation(total) for _ in range(rounds)])[:n]
 
+# %% ../nbs/01_sampling.ipynb #0911f40a
 @patch
 def epoch(self:PairSampler,
     epoch:int=0, # Number of the epoch
@@ -268,14 +270,6 @@ def get_idxs(self:PairDL)->list: # Numbers of pairs
     batches = np.arange(len(self)*world*self.bs).reshape(-1, world, self.bs)
     return batches[self.first:,rank].ravel().tolist()
 
-@patch
-def create_batches(self:PairDL,
-    samps, # Numbers of the epoch's pairs
-):
-    "Batches of pairs `samps`, gathered from the store"
-    for numbers in chunked(samps, self.bs, drop_last=True):
-        yield self.fetch(self.pairs[list(numbers)])
-
 # %% ../nbs/01_sampling.ipynb #e3fe2af1
 @patch
 def _views(self:PairDL, frames):
@@ -289,6 +283,15 @@ def fetch(self:PairDL,
     "The frames of `pairs` as a batch"
     i,j = pairs.T
     return FramePair(self._views(i), self._views(j), torch.from_numpy(j-i))
+
+# %% ../nbs/01_sampling.ipynb #93f300d2
+@patch
+def create_batches(self:PairDL,
+    samps, # Numbers of the epoch's pairs
+):
+    "Batches of pairs `samps`, gathered from the store"
+    for numbers in chunked(samps, self.bs, drop_last=True):
+        yield self.fetch(self.pairs[list(numbers)])
 
 # %% ../nbs/01_sampling.ipynb #4d630106
 def _fps(store):
