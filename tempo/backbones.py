@@ -98,7 +98,7 @@ def _strip_head(net, arch):
 def _unknown_arch(arch):
     "The error for a name that nobody knows, with the names that are close to it"
     names = torchvision.models.list_models(module=torchvision.models)+timm.list_models()
-    near = difflib.get_close_matches(arch, [*ARCHS, *names], 5, .5)
+    near = difflib.get_close_matches(arch, {*ARCHS, *names}, 5, .5)
     if not near: near = ['resnet34','resnet50','tf_efficientnet_lite0']
     return ValueError(f"arch={arch!r} is neither in torchvision nor in timm. Did you mean {', '.join(near)}? "
                       "A network of your own needs register_arch.")
