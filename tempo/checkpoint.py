@@ -17,7 +17,7 @@ from fastai.torch_core import num_distrib, rank_distrib, to_device
 # %% ../nbs/02d_checkpoint.ipynb #0ebb23c3
 def rng_state()->dict: # Of tensors and numbers
     "The state of every global random generator"
-    kind, keys, *rest = np.random.get_state()
+    kind,keys,*rest = np.random.get_state()
     keys = torch.from_numpy(keys.astype(np.int64))
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return dict(python=random.getstate(), numpy=(kind, keys, *rest), torch=torch.get_rng_state(), cuda=cuda)
@@ -26,7 +26,8 @@ def set_rng_state(
     state:dict, # From `rng_state`
 ):
     "Put every global random generator where it was"
-    random.setstate(tuple(tuple(o) if isinstance(o, list) else o for o in state['python']))
+    tuples = (tuple(o) if isinstance(o, list) else o for o in state['python'])     # a file may have made lists of them
+    random.setstate(tuple(tuples))
     kind,keys,*rest = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
@@ -49,23 +50,36 @@ def write_checkpoint(
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
+# %% ../nbs/02d_checkpoint.ipynb #78aa5922
+def _load(path):
+    "The state in a file and the configuration within; a file that holds no such thing is refused"
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        return state, json.loads(state['config'])
+    except Exception as e:
+        what = f"{path} cannot be read as a checkpoint ({type(e).__name__})"
+        raise ValueError(f"{what}. Move it away, or start anew with resume=False.") from e
+
+def _differences(then, now):
+    "Every setting that was another one, in words"
+    words = []
+    for k in sorted({*then, *now}):
+        was, is_now = then.get(k), now.get(k)
+        if was!=is_now: words.append(f'{k} was {was!r} and is {is_now!r}')
+    return ', '.join(words)
+
+# %% ../nbs/02d_checkpoint.ipynb #6dde0e79
 def read_checkpoint(
     path, # A file that `write_checkpoint` wrote
     config:dict, # What the run is now; has to be what it was then
 )->dict:
     "The state, if it belongs to a run of this configuration"
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        then = json.loads(state['config'])
-    except Exception as e:
-        what = type(e).__name__
-        raise ValueError(f"{path} cannot be read as a checkpoint ({what}). Move it away, or start anew with resume=False.") from e
+    state, then = _load(path)
     now = json.loads(json.dumps(config, default=str))
-    changed = [k for k in sorted({*then, *now}) if then.get(k)!=now.get(k)]
-    if not changed: return state
-    differ = ', '.join(f'{k} was {then.get(k)!r} and is {now.get(k)!r}' for k in changed)
-    raise ValueError(f"{path} belongs to another run: {differ}. Use the same settings to go on, another file, "
-        "or resume=False to start anew and overwrite it.")
+    differ = _differences(then, now)
+    what_to_do = 'Use the same settings to go on, another file, or resume=False to start anew and overwrite it.'
+    if differ: raise ValueError(f"{path} belongs to another run: {differ}. {what_to_do}")
+    return state
 
 # %% ../nbs/02d_checkpoint.ipynb #468e5c3e
 class Checkpoint(Callback):
@@ -82,29 +96,100 @@ class Checkpoint(Callback):
         self.path, self.every, self.resume = Path(path), every, resume
         self.config, self.state = config or {}, None
 
-    def _parts(self):
-        "Callbacks with a state of their own; a fastai callback answers for its Learner's `state_dict`, too"
-        return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict') and cb is not self}
-    def _net(self):
-        "The model, whatever wraps it"
-        return getattr(self.model, 'module', self.model)
-    def _config(self):
-        "What the run is, and how long"
-        return self.config | dict(epochs_of_fit=self.n_epoch, batches_an_epoch=len(self.dls.train), processes=max(num_distrib(),1))
+# %% ../nbs/02d_checkpoint.ipynb #1646ca38
+@patch
+def _net(self:Checkpoint):
+    "The model, whatever wraps it"
+    return getattr(self.model, 'module', self.model)
+
+@patch
+def _with_state(self:Checkpoint):
+    "Callbacks with a state of their own; a fastai callback answers for its Learner's `state_dict`, too"
+    return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict') and cb is not self}
+
+@patch
+def _run_config(self:Checkpoint):
+    "What the run is, and how long"
+    length = dict(epochs_of_fit=self.n_epoch, batches_an_epoch=len(self.dls.train))
+    return self.config | length | dict(processes=max(num_distrib(),1))
+
+# %% ../nbs/02d_checkpoint.ipynb #ec1ee222
+@patch
+def _place(self:Checkpoint):
+    "How far the run is: the epoch and the batch that come next, and the schedule"
+    done = self.iter+1==self.n_iter
+    place = dict(epoch=self.epoch+done, iter=0 if done else self.iter+1)
+    return place | dict(train_iter=self.train_iter, pct_train=self.pct_train)
+
+def _without_numpy(d):
+    "Plain numbers for numpy's, which would need unpickling"
+    return {k: v.item() if isinstance(v, np.generic) else v for k,v in d.items()}
+
+@patch
+def _opt_state(self:Checkpoint):
+    "The optimizer's state in plain numbers and tensors"
+    opt = self.opt.state_dict()
+    return {k: [_without_numpy(d) for d in opt[k]] for k in ('state','hypers')}
+
+# %% ../nbs/02d_checkpoint.ipynb #bfe6bf0a
+@patch
+def _gather_rng(self:Checkpoint):
+    "The random state of every process"
+    if num_distrib()<=1: return [rng_state()]
+    states = [None]*num_distrib()
+    dist.all_gather_object(states, rng_state())
+    return states
+
+@patch
+def _state(self:Checkpoint, rng):
+    "All that a run is at this moment"
+    state = dict(config=json.dumps(self._run_config(), default=str), model=self._net().state_dict(), rng=rng)
+    state |= self._place()
+    scaler = getattr(self.learn, 'scaler', None)
+    state['opt'] = self._opt_state()
+    state['scaler'] = scaler.state_dict() if scaler else None
+    state['callbacks'] = {name: cb.state_dict() for name,cb in self._with_state().items()}
+    return state
+
+# %% ../nbs/02d_checkpoint.ipynb #a9d01848
+@patch
+def save(self:Checkpoint):
+    "Write the checkpoint; where there are several processes all must call it, and the first one writes"
+    rng = self._gather_rng()
+    if rank_distrib(): return
+    write_checkpoint(self.path, self._state(rng))
+
+@patch
+def after_batch(self:Checkpoint):
+    "Save where it is time to"
+    is_last = self.train_iter==self.n_iter*self.n_epoch
+    if self.training and self.train_iter%self.every==0 and not is_last: self.save()
 
 # %% ../nbs/02d_checkpoint.ipynb #befb715e
 @patch
-def before_fit(self:Checkpoint):
-    "Weights, optimizer and callbacks as they were"
-    self.state = read_checkpoint(self.path, self._config()) if self.resume and self.path.exists() else None
-    if not rank_distrib():
-        for f in self.path.parent.glob(f'{self.path.name}.*.tmp'): f.unlink()            # what a process that was killed while writing left
-    if not self.state: return
-    if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}")
+def _clean(self:Checkpoint):
+    "Remove what a process that was killed while writing left"
+    for f in self.path.parent.glob(f'{self.path.name}.*.tmp'): f.unlink()
+
+@patch
+def _load_state(self:Checkpoint):
+    "The state into network, optimizer and callbacks"
     self._net().load_state_dict(self.state['model'])
     self.opt.load_state_dict(to_device(self.state['opt'], self.dls.device))
-    for n,cb in self._parts().items():
-        if n in self.state['callbacks']: cb.load_state_dict(self.state['callbacks'][n])
+    saved = self.state['callbacks']
+    for name,cb in self._with_state().items():
+        if name in saved: cb.load_state_dict(saved[name])
+
+# %% ../nbs/02d_checkpoint.ipynb #dcbaeef3
+@patch
+def before_fit(self:Checkpoint):
+    "Weights, optimizer and callbacks as they were"
+    go_on = self.resume and self.path.exists()
+    self.state = read_checkpoint(self.path, self._run_config()) if go_on else None
+    if not rank_distrib(): self._clean()
+    if not self.state: return
+    if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}")
+    self._load_state()
     self.learn.add_cb(SkipToEpoch(self.state['epoch']))
 
 @patch
@@ -115,6 +200,7 @@ def after_fit(self:Checkpoint):
 # %% ../nbs/02d_checkpoint.ipynb #d5f98b44
 @patch
 def _restore_rng(self:Checkpoint):
+    "Random generators of this process as they were; the state has done its work"
     set_rng_state(self.state['rng'][rank_distrib()])
     self.state = None
 
@@ -123,10 +209,12 @@ def before_train(self:Checkpoint):
     "Schedule and data as far as they were"
     if not self.state: return
     self.learn.train_iter, self.learn.pct_train = self.state['train_iter'], self.state['pct_train']
-    if self.state['scaler'] and getattr(self.learn,'scaler',None): self.learn.scaler.load_state_dict(self.state['scaler'])
+    scaler = getattr(self.learn, 'scaler', None)
+    if self.state['scaler'] and scaler: scaler.load_state_dict(self.state['scaler'])
     self.dls.train.first = self.state['iter']
     if not self.state['iter']: self._restore_rng()
 
+# %% ../nbs/02d_checkpoint.ipynb #2014b4c6
 @patch
 def before_batch(self:Checkpoint):
     "Random generators as they were; the number of the batch within its epoch"
@@ -138,35 +226,3 @@ def before_batch(self:Checkpoint):
 def after_train(self:Checkpoint):
     "The next epoch begins at its beginning"
     self.dls.train.first = 0
-
-# %% ../nbs/02d_checkpoint.ipynb #a9d01848
-@patch
-def after_batch(self:Checkpoint):
-    "Save where it is time to"
-    is_last = self.train_iter==self.n_iter*self.n_epoch
-    if self.training and self.train_iter%self.every==0 and not is_last: self.save()
-
-def _without_numpy(d):
-    "Plain numbers for numpy's, which would need unpickling"
-    return {k: v.item() if isinstance(v, np.generic) else v for k,v in d.items()}
-
-@patch
-def _state(self:Checkpoint, rng):
-    "All that a run is at this moment"
-    opt, scaler = self.opt.state_dict(), getattr(self.learn, 'scaler', None)
-    done = self.iter+1==self.n_iter
-    where = dict(epoch=self.epoch+done, iter=0 if done else self.iter+1, train_iter=self.train_iter, pct_train=self.pct_train)
-    return dict(config=json.dumps(self._config(), default=str), model=self._net().state_dict(), rng=rng, **where,
-        opt={k: [_without_numpy(d) for d in opt[k]] for k in ('state','hypers')},
-        scaler=scaler.state_dict() if scaler else None,
-        callbacks={name: cb.state_dict() for name,cb in self._parts().items()})
-
-@patch
-def save(self:Checkpoint):
-    "Write the checkpoint; where there are several processes all must call it, and the first one writes"
-    rng = [rng_state()]
-    if num_distrib()>1:
-        rng = [None]*num_distrib()
-        dist.all_gather_object(rng, rng_state())
-    if rank_distrib(): return
-    write_checkpoint(self.path, self._state(rng))

@@ -18,9 +18,7 @@ from torch import nn
 from timm.utils import ModelEmaV3
 from fastcore.all import *
 from fastai.callback.all import *
-from fastai.callback.core import CancelValidException
 from fastai.callback.fp16 import AMPMode, MixedPrecision
-from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.optimizer import Adam, Optimizer, SGD, average_grad, momentum_step, params
 from fastai.torch_core import num_distrib, rank_distrib
@@ -78,12 +76,13 @@ def split_early(
     ps = params(body)
     return [ps[:k], ps[k:], params(model.projector)]
 
-# %% ../nbs/03_pretrain.ipynb #81e3e2c9
+# %% ../nbs/03_pretrain.ipynb #7d797983
 _NO_ACCUMULATION = (
     "GradientAccumulation does not work here: the loss compares the pairs of a batch, "
     "so that of a large batch is not the sum of those of small ones. "
     "Use a smaller size or network, several processes (exact), or loss='vicreg', which suffers less from small batches.")
 
+# %% ../nbs/03_pretrain.ipynb #81e3e2c9
 class TempoCallback(Callback):
     "Feeds two views: bytes to floats, augmented each by itself"
     order = 5
@@ -202,6 +201,7 @@ def loss_func(self:LearnerConfig)->nn.Module:
     settings = dict(lmb=self.lmb) if self.loss=='barlow' else {}
     return create_loss(self.loss, **settings)
 
+# %% ../nbs/03_pretrain.ipynb #557b2f63
 @patch
 def check(self:LearnerConfig):
     "Refuse wrong values before there are data"
@@ -477,12 +477,15 @@ class TrainConfig(LearnerConfig):
     save_every:int=100 # Steps between checkpoints beside `out` (.ckpt); 0: none
     resume:bool=True # Go on from the checkpoint of a run that was cut off; False: start anew
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.average is None: self.average = 1. if self.weights is None else .85
-        if self.out is not None: self.out = Path(self.out).expanduser()
-
 TrainConfig.__delwrap__ = LearnerConfig     # where docments looks for the comments of inherited fields
+
+# %% ../nbs/03_pretrain.ipynb #6650bcda
+@patch
+def __post_init__(self:TrainConfig):
+    "Settle what was left open"
+    LearnerConfig.__post_init__(self)
+    if self.average is None: self.average = 1. if self.weights is None else .85
+    if self.out is not None: self.out = Path(self.out).expanduser()
 
 # %% ../nbs/03_pretrain.ipynb #ca0ad771
 def _check_out(out):

@@ -17,6 +17,25 @@ from .barlow_loss import cross_correlation
 from .backbones import extract_features
 from .probes import probe_accs, rankme, spread
 
+# %% ../nbs/02c_watch.ipynb #199775cf
+def _read_rows(path):
+    "Rows of a CSV file; none where there is no file"
+    if not path.exists(): return []
+    with path.open(newline='') as f: return list(csv.DictReader(f))
+
+def _write_rows(path, keys, rows):
+    "All rows, under all keys"
+    with path.open('w', newline='') as f:
+        w = csv.DictWriter(f, keys)
+        w.writeheader()
+        w.writerows(rows)
+
+# %% ../nbs/02c_watch.ipynb #4ade197f
+def _free_name(path):
+    "The first name that is free: log.1.csv, log.2.csv …"
+    names = (path.with_suffix(f'.{k}.csv') for k in range(1,10**6))
+    return next(f for f in names if not f.exists())
+
 # %% ../nbs/02c_watch.ipynb #f18f3237
 class CsvLog:
     "Rows to a CSV file as they come, whatever their keys"
@@ -26,36 +45,32 @@ class CsvLog:
     ):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not step: self._keep_other()
-        self.rows = [r for r in self._old() if int(r['step'])<step]
+        if not step and self.path.exists(): self.path.rename(_free_name(self.path))
+        self.rows = [r for r in _read_rows(self.path) if int(r['step'])<step]
         self.keys = list(self.rows[0]) if self.rows else []
-        self._rewrite()
-
-    def _keep_other(self):
-        "The log of another run gets another name"
-        if not self.path.exists(): return
-        names = (self.path.with_suffix(f'.{k}.csv') for k in range(1,10**6))
-        self.path.rename(next(f for f in names if not f.exists()))
-
-    def _old(self):
-        "Rows of an earlier attempt"
-        return list(csv.DictReader(self.path.open(newline=''))) if self.path.exists() else []
-
-    def _rewrite(self):
-        "All rows, under all keys"
-        with self.path.open('w', newline='') as f:
-            w = csv.DictWriter(f, self.keys)
-            w.writeheader()
-            w.writerows(self.rows)
+        _write_rows(self.path, self.keys, self.rows)
 
     def add(self, row:dict): # One step; it has a key `step`
         "Append a row; a key that was not there before becomes a column"
         self.rows.append(row)
         new = [k for k in row if k not in self.keys]
-        if new:
-            self.keys += new
-            return self._rewrite()
+        self.keys += new
+        if new: return _write_rows(self.path, self.keys, self.rows)
         with self.path.open('a', newline='') as f: csv.DictWriter(f, self.keys).writerow(row)
+
+# %% ../nbs/02c_watch.ipynb #ec7da27d
+def _not_finite(row):
+    "What to say of a loss that is not a number"
+    what = f"the loss became {row['loss']} at step {row['step']}"
+    return f"{what}: the learning rate is most likely too high. Try a tenth of lr={row['lr']:.2g}."
+
+def _collapsed(row, patience):
+    "What to say of features that are all the same"
+    first = row['step']-patience+1
+    flat = f"spread {row['spread']:.1g}; 0 is a point, 1 is even"
+    return (f"the features collapsed at step {first}: every picture gets the same ones ({flat}). "
+            f"The learning rate (lr={row['lr']:.2g}) is most likely too high, or the video shows one unchanging picture. "
+            "Try a tenth of it, or look at dls.show_batch().")
 
 # %% ../nbs/02c_watch.ipynb #1d46f262
 def check_health(
@@ -63,15 +78,10 @@ def check_health(
     patience:int=10, # Steps without spread that make a collapse
 ):
     "Raise where the newest row is not finite, or where features have collapsed"
-    r = rows[-1]
-    lr = f"{r['lr']:.2g}"
-    if not math.isfinite(r['loss']):
-        raise FloatingPointError(f"the loss became {r['loss']} at step {r['step']}: the learning rate is most likely too high. Try a tenth of lr={lr}.")
-    flat = len(rows)>=patience and max(o['spread'] for o in rows[-patience:])<.01
-    if not flat: return
-    raise FloatingPointError(f"the features collapsed at step {r['step']-patience+1}: every picture gets the same ones "
-        f"(spread {r['spread']:.1g}; 0 is a point, 1 is even). The learning rate (lr={lr}) is most likely too high, "
-        "or the video shows one unchanging picture. Try a tenth of it, or look at dls.show_batch().")
+    if not math.isfinite(rows[-1]['loss']): raise FloatingPointError(_not_finite(rows[-1]))
+    if len(rows)<patience: return
+    most = max(row['spread'] for row in rows[-patience:])
+    if most<.01: raise FloatingPointError(_collapsed(rows[-1], patience))
 
 # %% ../nbs/02c_watch.ipynb #50cfeadd
 class Watch(Callback):
@@ -81,12 +91,12 @@ class Watch(Callback):
         every:int=50, # Steps between measurements that cost something
         *,
         stills=None, # A folder of labelled stills to probe on, with `train/<class>/` and `val/<class>/` or `test/<class>/`
-        size:int=None, # Side of the stills (pixels); None: the backbone's
+        size:int=None, # Side of the stills (pixels); None: 128
         logs=None, # Folder for `log.csv`, and TensorBoard's files where it is installed
     ):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
         self.every, self.size, self.logs = every, size, logs
-        self.history, self.corr = [], {}
+        self.history, self.corr = [], {}      # rows; step → a corner of the cross-correlation matrix
         self.stills = labelled(stills, size or 128) if stills else None
     def state_dict(self):
         "What a checkpoint keeps"
@@ -106,32 +116,77 @@ def before_fit(self:Watch):
     if not self.quiet: self.history, self.corr = [], {}
 
 @patch
+def after_fit(self:Watch):
+    "Logs are closed"
+    if self.board: self.board.close()
+
+# %% ../nbs/02c_watch.ipynb #9845f8f6
+@patch
+def _open_logs(self:Watch):
+    "CSV, and TensorBoard where it is installed, from the first step that is not there yet"
+    done = len(self.history)
+    self.csv = CsvLog(Path(self.logs)/'log.csv', done)
+    if not importlib.util.find_spec('tensorboard'): return
+    tensorboard = importlib.import_module('torch.utils.tensorboard')
+    self.board = tensorboard.SummaryWriter(str(self.logs), purge_step=done)
+
+@patch
 def before_train(self:Watch):
     "Logs are opened where this fit begins"
     if self.t0 is not None: return
-    self.t0 = time.time()-(self.history[-1]['seconds'] if self.history else 0)
+    before = self.history[-1]['seconds'] if self.history else 0
+    self.t0 = time.time()-before
     if self.logs is None or rank_distrib() or self.quiet: return
-    self.csv = CsvLog(Path(self.logs)/'log.csv', len(self.history))
-    if not importlib.util.find_spec('tensorboard'): return
-    writer = importlib.import_module('torch.utils.tensorboard').SummaryWriter
-    self.board = writer(str(self.logs), purge_step=len(self.history))
+    self._open_logs()
 
 # %% ../nbs/02c_watch.ipynb #bae2dedd
+@patch
+def _net(self:Watch):
+    "The model, also where DistributedDataParallel wraps it"
+    return getattr(self.model, 'module', self.model)
+
+@patch
+def _new_row(self:Watch):
+    "What is known once the loss is"
+    row = dict(step=self.train_iter, loss=float(self.loss.detach()))
+    for k,v in self.loss_func.terms.items(): row[k] = float(v)
+    row['lr'] = float(self.opt.hypers[-1]['lr'])
+    row['spread'] = spread(self._net().features)
+    return row
+
+# %% ../nbs/02c_watch.ipynb #bb1c99d3
+@patch
+def _measure(self:Watch):
+    "Effective rank, and a corner of the cross-correlation matrix: the first one and this one are kept"
+    self.row['rank'] = rankme(self._net().features)
+    z1,z2 = (o.detach()[:,:32].float() for o in self.pred)
+    first = dict(list(self.corr.items())[:1])
+    self.corr = first | {self.train_iter: cross_correlation(z1, z2).cpu()}
+
 @patch
 def after_loss(self:Watch):
     "The row of this step"
     if self.quiet or not self.training: return
-    net = getattr(self.model, 'module', self.model)
-    terms = {k: float(v) for k,v in self.loss_func.terms.items()}
-    self.row = dict(step=self.train_iter, loss=float(self.loss.detach()), **terms)
-    self.row |= dict(lr=float(self.opt.hypers[-1]['lr']), spread=spread(net.features))
+    self.row = self._new_row()
     self.history.append(self.row)
     check_health(self.history[-10:])
-    if self.train_iter%self.every: return
-    self.row['rank'] = rankme(net.features)
-    z1, z2 = (o.detach()[:,:32].float() for o in self.pred)
-    first = dict(list(self.corr.items())[:1])
-    self.corr = first | {self.train_iter: cross_correlation(z1, z2).cpu()}
+    if self.train_iter%self.every==0: self._measure()
+
+# %% ../nbs/02c_watch.ipynb #915f9861
+@patch
+def probe(self:Watch)->float: # Accuracy in [0,1]
+    "Accuracy of a linear classifier on the features of all labelled stills, as they are now"
+    if rank_distrib(): return math.nan
+    train,test = self.stills
+    a,b = (extract_features(self._net().backbone, o.images) for o in (train,test))
+    return float(probe_accs(a, train.labels, b, test.labels, runs=1)[0])
+
+# %% ../nbs/02c_watch.ipynb #db57a014
+@patch
+def _to_board(self:Watch):
+    "The row to TensorBoard"
+    for k,v in self.row.items():
+        if k not in ('step','seconds'): self.board.add_scalar(k, v, self.row['step'])
 
 @patch
 def after_batch(self:Watch):
@@ -141,54 +196,55 @@ def after_batch(self:Watch):
     if self.stills and (is_last or self.train_iter%self.every==0): self.row['probe'] = self.probe()
     self.row['seconds'] = round(time.time()-self.t0, 2)
     if self.csv: self.csv.add(self.row)
-    if not self.board: return
-    for k,v in self.row.items():
-        if k not in ('step','seconds'): self.board.add_scalar(k, v, self.row['step'])
+    if self.board: self._to_board()
 
-@patch
-def after_fit(self:Watch):
-    "Logs are closed"
-    if self.board: self.board.close()
-
-# %% ../nbs/02c_watch.ipynb #915f9861
-@patch
-def probe(self:Watch)->float: # Accuracy in [0,1]
-    "Accuracy of a linear classifier on the features of all labelled stills, as they are now"
-    if rank_distrib(): return math.nan
-    net = getattr(self.model, 'module', self.model).backbone
-    tr,te = self.stills
-    a,b = (extract_features(net, o.images) for o in (tr,te))
-    return float(probe_accs(a, tr.labels, b, te.labels, runs=1)[0])
-
+# %% ../nbs/02c_watch.ipynb #0e2dc42e
 @patch
 def table(self:Watch)->pd.DataFrame: # One line a step; what was not measured at a step is NaN
     "The history as a table"
     return pd.DataFrame(self.history).set_index('step')
+
+# %% ../nbs/02c_watch.ipynb #84778783
+def _plot_terms(ax, h):
+    "The terms of the loss: every column that is nothing else"
+    skip = ('loss','lr','spread','rank','probe','seconds')
+    for k in [c for c in h if c not in skip]: ax.plot(h[k], label=k, lw=1)
+    ax.legend(fontsize=7)
+    ax.set_title('terms of the loss', fontsize=9)
+    ax.set_ylim(0)
+
+def _plot_spread(ax, h):
+    "Spread, and effective rank on an axis of its own"
+    ax.plot(h['spread'], lw=1, label='spread')
+    ax.set_ylim(0)
+    ax.set_title('spread (left), effective rank (right)', fontsize=9)
+    if 'rank' in h: ax.twinx().plot(h['rank'].dropna(), 'C1.-')
+
+# %% ../nbs/02c_watch.ipynb #7e33c7ac
+def _plot_probe(ax, h):
+    "Accuracy of the probe in percent"
+    ax.plot(100*h['probe'].dropna(), 'o-', ms=3)
+    ax.set_title('linear probe (%)', fontsize=9)
+
+def _plot_corr(axs, corr):
+    "Corners of the cross-correlation matrix; axes that are left over stay empty"
+    for ax in axs[len(corr):]: ax.axis('off')
+    for ax,(step,c) in zip(axs, corr.items()):
+        ax.imshow(c, vmin=-1, vmax=1, cmap='RdBu_r')
+        ax.set_title(f'c at step {step}', fontsize=9)
+        ax.set_xticks([])
+        ax.set_yticks([])
 
 # %% ../nbs/02c_watch.ipynb #e22fcf10
 @patch
 def plot(self:Watch): # Matplotlib figure
     "Terms of the loss, spread and rank, the probe, and the cross-correlation early and late"
     import matplotlib.pyplot as plt
-    h, probe = self.table(), self.stills is not None
-    fig,axs = plt.subplots(1, 4+probe, figsize=(2.6*(4+probe), 2.3), layout='constrained')
-    skip = ('loss','lr','spread','rank','probe','seconds')
-    for k in [c for c in h if c not in skip]: axs[0].plot(h[k], label=k, lw=1)
-    axs[0].legend(fontsize=7)
-    axs[0].set_title('terms of the loss', fontsize=9)
-    axs[0].set_ylim(0)
-    axs[1].plot(h['spread'], lw=1, label='spread')
-    axs[1].set_ylim(0)
-    axs[1].set_title('spread (left), effective rank (right)', fontsize=9)
-    if 'rank' in h: axs[1].twinx().plot(h['rank'].dropna(), 'C1.-')
-    if probe:
-        axs[2].plot(100*h['probe'].dropna(), 'o-', ms=3)
-        axs[2].set_title('linear probe (%)', fontsize=9)
-    for ax,(k,c) in zip(axs[-2:], self.corr.items()):
-        ax.imshow(c, vmin=-1, vmax=1, cmap='RdBu_r')
-        ax.set_title(f'c at step {k}', fontsize=9)
-        ax.set_xticks([])
-        ax.set_yticks([])
+    h, n = self.table(), 4 if self.stills is None else 5
+    fig,axs = plt.subplots(1, n, figsize=(2.6*n, 2.3), layout='constrained')
+    _plot_terms(axs[0], h)
+    _plot_spread(axs[1], h)
+    if self.stills is not None: _plot_probe(axs[2], h)
+    _plot_corr(axs[-2:], self.corr)
     for ax in axs[:-2]: ax.set_xlabel('step')
-    for ax in axs[-2:][len(self.corr):]: ax.axis('off')
     return fig
