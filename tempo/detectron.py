@@ -33,7 +33,7 @@ def need_detectron2():
     raise ImportError(f"detectron2 is not installed. {INSTALL_PAGE} tells how to build it; where only PyPI is reached, "
         "the command tempo_detectron2 installs a third party's upload of it. Without it, engine='torchvision' trains on the same data.")
 
-# %% ../nbs/05b_detectron.ipynb #86c7ce55
+# %% ../nbs/05b_detectron.ipynb #38b19315
 def _pip(*args):
     "Run this environment's pip"
     p = subprocess.run([sys.executable,'-m','pip',*args], capture_output=True, text=True)
@@ -51,15 +51,16 @@ def _tidy(folder):
     record.write_text('\n'.join(rows)+'\n')
     return [package, facts]
 
+# %% ../nbs/05b_detectron.ipynb #2a112f2b
 def _unpack_wheel(folder):
     "The wheel of another Python, checked by its hash, in `folder`/new"
-    (folder/'wheel.txt').write_text(WHEEL)
+    wheel, new = folder/'wheel.txt', folder/'new'
+    wheel.write_text(WHEEL)
     any_python = ['--python-version','3.10', '--implementation','cp', '--abi','none', '--platform','any']
-    _pip('install', '--no-deps', '--require-hashes', '--only-binary=:all:', *any_python, '--target', str(folder/'new'), '-r',
-        str(folder/'wheel.txt'))
-    return folder/'new'
+    checked = ['--no-deps', '--require-hashes', '--only-binary=:all:']
+    _pip('install', *checked, *any_python, '--target', str(new), '-r', str(wheel))
+    return new
 
-# %% ../nbs/05b_detectron.ipynb #2a112f2b
 def install_detectron2(
     target=None, # Folder of packages; None: this environment's
 )->Path: # Where detectron2 is
@@ -72,6 +73,7 @@ def install_detectron2(
         for d in _tidy(_unpack_wheel(Path(tmp))): os.replace(d, target/d.name)
     return place
 
+# %% ../nbs/05b_detectron.ipynb #2dfb4dab
 @command
 def tempo_detectron2():
     "Install detectron2 from PyPI: sal-detectron2, a third party's upload of the official code, pinned by its hash"
@@ -105,7 +107,7 @@ def d2_state(
     else: sd = {f'maps.{k}': v for k,v in FeatureMaps(backbone).state_dict().items()}
     return {k: v.detach().cpu().clone() for k,v in sd.items() if not k.endswith('num_batches_tracked')}
 
-# %% ../nbs/05b_detectron.ipynb #39e681f0
+# %% ../nbs/05b_detectron.ipynb #9c2ab842
 def to_detectron2(
     backbone:Backbone, # Whose weights
     path, # Ends in .pth
@@ -116,6 +118,7 @@ def to_detectron2(
     write_checkpoint(path, dict(model=d2_state(backbone), __author__='tempo', matching_heuristics=True))
     return path
 
+# %% ../nbs/05b_detectron.ipynb #39e681f0
 def _misfits(want, have):
     "What is missing, has no place or has another shape, in words"
     wrong = [f'{k} is missing' for k in want.keys()-have.keys()]
@@ -156,11 +159,10 @@ def register_backbone():
             return {name: ShapeSpec(channels=n, stride=stride) for (name,n),stride in strides}
     @BACKBONE_REGISTRY.register()
     def build_tempo_fpn_backbone(cfg, input_shape):
-        f = cfg.MODEL.FPN
-        return FPN(Maps(cfg.MODEL.TEMPO.ARCH), f.IN_FEATURES, f.OUT_CHANNELS, f.NORM, LastLevelMaxPool(),
-            f.FUSE_TYPE)
+        f, arch = cfg.MODEL.FPN, cfg.MODEL.TEMPO.ARCH
+        return FPN(Maps(arch), f.IN_FEATURES, f.OUT_CHANNELS, f.NORM, LastLevelMaxPool(), f.FUSE_TYPE)
 
-# %% ../nbs/05b_detectron.ipynb #4ca457e1
+# %% ../nbs/05b_detectron.ipynb #7c95efb9
 SMALL = dict(fpn=64, fc=256, mask_convs=2,
     anchors=(8,16,32,64,128), pre=300, post=100,
     rpn_batch=64, roi_batch=32, detections=100)   # channels, numbers, pixels
@@ -177,6 +179,7 @@ def _make_small(m):
     r.BATCH_SIZE_PER_IMAGE = s['rpn_batch']
     m.ROI_HEADS.BATCH_SIZE_PER_IMAGE = s['roi_batch']
 
+# %% ../nbs/05b_detectron.ipynb #4ca457e1
 def _set_backbone(m, backbone):
     "The network by detectron2's name where it has one, else by ours, and its normalisation in bytes; `m` is `cfg.MODEL`"
     from detectron2.config import CfgNode
@@ -217,18 +220,7 @@ def detectron2_config(
     if size: _set_size(cfg.INPUT, size, small)
     return cfg
 
-# %% ../nbs/05b_detectron.ipynb #2c2e9e3b
-def _named(file):
-    "Register a COCO file with detectron2; its name there"
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-    from detectron2.data.datasets import register_coco_instances
-    name = f'tempo:{Path(file).resolve()}'
-    if name in DatasetCatalog:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_coco_instances(name, {}, str(file), read_coco(file)['info']['image_root'])
-    return name
-
+# %% ../nbs/05b_detectron.ipynb #9adcbc64
 def _shares(results):
     "COCOEvaluator's percents as `coco_ap` gives them; nothing predicted means no entry, or not a number"
     def share(kind, what):
@@ -236,6 +228,7 @@ def _shares(results):
         return max(0., float(np.nan_to_num(percent))/100)
     return {kind+level: share(kind, 'AP'+level) for kind in ('bbox','segm') for level in ('','50')}
 
+# %% ../nbs/05b_detectron.ipynb #2c2e9e3b
 @contextlib.contextmanager
 def _logged(file):
     "detectron2's messages go to a file instead of the screen"
@@ -250,37 +243,71 @@ def _logged(file):
         handler.close()
         log.level, log.propagate = was
 
+# %% ../nbs/05b_detectron.ipynb #bffcce0d
+def _named(file):
+    "Register a COCO file with detectron2; its name there"
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data.datasets import register_coco_instances
+    name = f'tempo:{Path(file).resolve()}'
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_coco_instances(name, {}, str(file), read_coco(file)['info']['image_root'])
+    return name
+
+# %% ../nbs/05b_detectron.ipynb #804bc760
+def _evaluate(trainer):
+    "Measure now, and hand the APs and the predictions to the trainer's `record`"
+    found = Path(trainer.cfg.OUTPUT_DIR)/'coco_instances_results.json'
+    found.unlink(missing_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()): results = trainer.test(trainer.cfg, trainer.model)
+    preds = json.loads(found.read_text()) if found.exists() else []
+    done = min(trainer.iter+1, trainer.max_iter)
+    trainer.record(done, _shares(results), preds)
+    return results
+
 # %% ../nbs/05b_detectron.ipynb #9abc232f
+def _hooks(trainer):
+    "What happens beside the steps: the schedule, then an evaluation, then the checkpoint, and a line of the log"
+    from detectron2.engine import hooks
+    from detectron2.utils.events import JSONWriter
+    every = trainer.cfg.TEST.EVAL_PERIOD
+    writer = JSONWriter(str(Path(trainer.cfg.OUTPUT_DIR)/'metrics.json'))
+    saver = hooks.PeriodicCheckpointer(trainer.checkpointer, every, max_to_keep=1)
+    evaluation = hooks.EvalHook(every, functools.partial(_evaluate, trainer))
+    return [hooks.IterationTimer(), hooks.LRScheduler(), evaluation, saver, hooks.PeriodicWriter([writer], period=20)]
+
 @functools.lru_cache(None)
 def _trainer():
     "detectron2's trainer, with evaluations handed to `record`"
-    from detectron2.engine import DefaultTrainer, hooks
+    from detectron2.engine import DefaultTrainer
     from detectron2.evaluation import COCOEvaluator
-    from detectron2.utils.events import JSONWriter
     class Trainer(DefaultTrainer):
         @classmethod
         def build_evaluator(cls, cfg, name):
             return COCOEvaluator(name, ('bbox','segm'), distributed=False, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
-        def look(self):
-            found = Path(self.cfg.OUTPUT_DIR)/'coco_instances_results.json'
-            found.unlink(missing_ok=True)
-            with contextlib.redirect_stdout(io.StringIO()): results = self.test(self.cfg, self.model)
-            preds = json.loads(found.read_text()) if found.exists() else []
-            self.record(min(self.iter+1, self.max_iter), _shares(results), preds)
-            return results
-        def build_hooks(self):
-            every = self.cfg.TEST.EVAL_PERIOD
-            writer = JSONWriter(str(Path(self.cfg.OUTPUT_DIR)/'metrics.json'))
-            saver = hooks.PeriodicCheckpointer(self.checkpointer, every, max_to_keep=1)
-            return [hooks.IterationTimer(), hooks.LRScheduler(), hooks.EvalHook(every, self.look), saver,
-                hooks.PeriodicWriter([writer], period=20)]
+        def build_hooks(self): return _hooks(self)
     return Trainer
 
-def _set_solver(s, *, iters, bs, lr, warmup, small):
-    "A constant rate after a warm-up; `s` is `cfg.SOLVER`"
+# %% ../nbs/05b_detectron.ipynb #c51339c8
+def _set_run(cfg, train, val, out, *, iters, bs, lr, warmup, every, small):
+    "Files, folder and a constant rate after a warm-up"
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (_named(train),), (_named(val),)
+    cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD = str(out), every
+    cfg.DATALOADER.NUM_WORKERS = 0 if cfg.MODEL.DEVICE=='cpu' else 4
+    s = cfg.SOLVER
     s.MAX_ITER, s.IMS_PER_BATCH = iters, bs
     s.BASE_LR, s.WARMUP_ITERS, s.STEPS = lr, warmup, ()
     s.CLIP_GRADIENTS.ENABLED, s.CLIP_GRADIENTS.CLIP_TYPE = small, 'norm'
+
+def _fit(cfg, backbone, out, record, seed, resume):
+    "Draw the heads, start from the backbone or from the last checkpoint, and train"
+    importlib.import_module('detectron2.utils.env').seed_all_rng(seed)
+    trainer = _trainer()(cfg)
+    trainer.record = record
+    load_bottom_up(trainer.model, to_detectron2(backbone, Path(out)/'start.pth'))
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
 
 # %% ../nbs/05b_detectron.ipynb #50576bae
 def train_detectron2(
@@ -302,17 +329,8 @@ def train_detectron2(
 ):
     "Mask R-CNN by detectron2's trainer"
     cfg = detectron2_config(backbone, len(read_coco(train)['categories']), small=small, size=size)
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (_named(train),), (_named(val),)
-    cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD = str(out), every
-    cfg.DATALOADER.NUM_WORKERS = 0 if cfg.MODEL.DEVICE=='cpu' else 4
-    _set_solver(cfg.SOLVER, iters=iters, bs=bs, lr=lr, warmup=warmup, small=small)
+    _set_run(cfg, train, val, out, iters=iters, bs=bs, lr=lr, warmup=warmup, every=every, small=small)
     was = rng_state()
     try:
-        with _logged(Path(out)/'log.txt'):
-            importlib.import_module('detectron2.utils.env').seed_all_rng(seed)
-            trainer = _trainer()(cfg)
-            trainer.record = record
-            load_bottom_up(trainer.model, to_detectron2(backbone, Path(out)/'start.pth'))
-            trainer.resume_or_load(resume=resume)
-            trainer.train()
+        with _logged(Path(out)/'log.txt'): _fit(cfg, backbone, out, record, seed, resume)
     finally: set_rng_state(was)

@@ -59,7 +59,7 @@ def _behind(images, masks, paint, alpha):
     a = (alpha*~wide_masks(masks))[...,None]
     return _uint8(images/255*(1-a)+paint*a)
 
-# %% ../nbs/06b_robustness.ipynb #41949c01
+# %% ../nbs/06b_robustness.ipynb #a6d3df47
 def _blob(y, x, draws):
     "(H,W) darkness of an ellipse, whose place, size, shape and angle five numbers in [0,1] say"
     dy, dx = y-draws[0], x-draws[1]
@@ -70,6 +70,7 @@ def _blob(y, x, draws):
     far = np.hypot(u/ratio, v*ratio)/radius
     return .9*expit(40*(1-far))
 
+# %% ../nbs/06b_robustness.ipynb #41949c01
 @disturbance(0,1,2,4,8,16, unit='blobs', masks=True)
 def blobs(
     images, # (N,H,W,3) uint8
@@ -143,6 +144,22 @@ def _check_attack(images, labels, eps, attack):
     if n!=m: raise ValueError(f"{n} labels for {m} images")
 
 # %% ../nbs/06b_robustness.ipynb #1e647ff9
+def _run_attack(model, batches, eps, attack, seed):
+    "(N,3,H,W) pictures that Foolbox made of `batches` of pictures and labels"
+    fb, device = _foolbox(), next(model.parameters()).device
+    net = copy.deepcopy(model).eval().requires_grad_(False)
+    target = fb.PyTorchModel(net, bounds=(0,1), device=device)
+    pgd = fb.attacks.LinfPGD(steps=20, rel_stepsize=.1)
+    run = pgd if attack=='pgd' else fb.attacks.LinfFastGradientAttack()
+    out = []
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        for x,y in batches:
+            _,clipped,_ = run(target, x.to(device), y.to(device), epsilons=eps/255)
+            out.append(clipped.cpu())
+    return torch.cat(out)
+
+# %% ../nbs/06b_robustness.ipynb #0a61d1b1
 def adversarial(
     model:nn.Sequential, # Backbone and head, as `classifier` makes them
     images, # (N,H,W,3) uint8
@@ -155,21 +172,12 @@ def adversarial(
 ): # (N,3,H,W) float32 in [0,1]
     "Pictures that the model is meant to get wrong; the model is left as it was"
     _check_attack(images, labels, eps, attack)
-    fb = _foolbox()
+    _foolbox()                                       # without the library an error, whatever the strength
     x = torch.as_tensor(np.ascontiguousarray(images)).permute(0,3,1,2).float()/255
     if not eps: return x
-    y, device = torch.as_tensor(labels).long(), next(model.parameters()).device
-    net = copy.deepcopy(model).eval().requires_grad_(False)
-    target = fb.PyTorchModel(net, bounds=(0,1), device=device)
-    pgd = fb.attacks.LinfPGD(steps=20, rel_stepsize=.1)
-    run = pgd if attack=='pgd' else fb.attacks.LinfFastGradientAttack()
-    out = []
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(seed)
-        for a,b in zip(x.split(bs), y.split(bs)):
-            _,clipped,_ = run(target, a.to(device), b.to(device), epsilons=eps/255)
-            out.append(clipped.cpu())
-    return torch.cat(out)
+    y = torch.as_tensor(labels).long()
+    batches = zip(x.split(bs), y.split(bs))
+    return _run_attack(model, batches, eps, attack, seed)
 
 # %% ../nbs/06b_robustness.ipynb #4939d526
 def _check_strengths(kind, ss):
@@ -186,6 +194,7 @@ def check_kinds(
         if k not in known: raise ValueError(f"kinds holds {k!r}: choose from {', '.join(known)}")
         if isinstance(kinds, dict): _check_strengths(k, kinds[k])
 
+# %% ../nbs/06b_robustness.ipynb #4c2d0920
 def usual_strengths(
     kind:str, # A disturbance or attack
 ): # Ascending from 0
@@ -230,11 +239,6 @@ class Robustness:
     def __post_init__(self):
         self.accs = np.asarray(self.accs, float)
         if self.relevance is not None: self.relevance = np.asarray(self.relevance, float)
-    def at(self,
-        what='accs', # 'accs' or 'relevance'
-    ): # (k,runs)
-        "One of the two tables"
-        return getattr(self, what)
     @property
     def unit(self):
         "What a strength is"
@@ -244,7 +248,15 @@ class Robustness:
         points = [f'{m:.1f} at {s:g}' for s,m in zip(self.strengths, means)]
         return f"{self.name}, {self.kind}: {', '.join(points)} %"
 
-# %% ../nbs/06b_robustness.ipynb #7c088ff5
+# %% ../nbs/06b_robustness.ipynb #611fc102
+@patch
+def at(self:Robustness,
+    what:str='accs', # 'accs' or 'relevance'
+): # (k,runs)
+    "One of the two tables"
+    return getattr(self, what)
+
+# %% ../nbs/06b_robustness.ipynb #f8d09618
 def _point(model, data, kind, strength, seed, look):
     "Accuracy, and mean share of relevance on the object, under one draw of a disturbance"
     te = data.test
@@ -258,6 +270,7 @@ def _points(model, data, kind, strength, seeds, look):
     if strength and kind!='fgsm': return [_point(model, data, kind, strength, seed, look) for seed in seeds]
     return [_point(model, data, kind, strength, seeds[0], look)]*len(seeds)
 
+# %% ../nbs/06b_robustness.ipynb #7c088ff5
 def _curve(model, data, kind, strengths, seeds, look):
     "(k,runs) accuracies, and (k,runs) shares of relevance or None"
     points = [_points(model, data, kind, s, seeds, look) for s in strengths]
@@ -265,19 +278,21 @@ def _curve(model, data, kind, strengths, seeds, look):
     relevance = [[r for _,r in row] for row in points]
     return accs, relevance if look else None
 
-# %% ../nbs/06b_robustness.ipynb #71016a27
+# %% ../nbs/06b_robustness.ipynb #774ef323
 def _needs_masks(kind):
     "Whether it is clutter, which is painted around the object"
     return kind in DISTURBANCES and DISTURBANCES[kind].masks
 
+def _usual_kinds(data):
+    "All that the data allows"
+    kinds = [*DISTURBANCES, *ATTACKS]
+    return kinds if data.masks is not None else [k for k in kinds if not _needs_masks(k)]
+
+# %% ../nbs/06b_robustness.ipynb #71016a27
 def _load(data, size, test, kinds):
     "Stills, with masks where there are some; an error where `kinds` need them and there are none"
     needed = any(_needs_masks(k) for k in kinds or ())
     return load_eval_data(data, size, test=test, masks=needed or None)
-
-def _usual_kinds(data):
-    "All that the data allows"
-    return [k for k in (*DISTURBANCES, *ATTACKS) if data.masks is not None or not _needs_masks(k)]
 
 # %% ../nbs/06b_robustness.ipynb #5ed01f6b
 def _check_call(models, kinds, runs, strengths):
@@ -288,6 +303,7 @@ def _check_call(models, kinds, runs, strengths):
     check_kinds(kinds)
     check_kinds(strengths)
 
+# %% ../nbs/06b_robustness.ipynb #6c19dda8
 def _model_curve(name, backbone, model, data, kind, strengths, seeds, look, info):
     "One model under one disturbance, with the time that it took"
     begun = time.time()
@@ -296,7 +312,25 @@ def _model_curve(name, backbone, model, data, kind, strengths, seeds, look, info
     more = dict(arch=backbone.arch, meta=backbone.meta, seconds=seconds)
     return Robustness(name, kind, strengths, accs, shares, info | more)
 
+def _all_curves(nets, heads, data, strengths, seeds, look, info):
+    "A curve for each kind and model; `strengths` are pairs of a kind and its strengths"
+    out = []
+    for kind,ss in strengths:
+        for name,backbone in nets.items():
+            out.append(_model_curve(name, backbone, heads[name], data, kind, ss, seeds, look, info))
+    return out
+
 # %% ../nbs/06b_robustness.ipynb #0fc062b8
+def _measure(nets, data, strengths, seeds, look, samples_pc, protocol, cache):
+    "Fit the heads once, and measure all curves"
+    seed = seeds[0]
+    train = draw_stills(data.train, samples_pc, seed)
+    heads = {n: classifier(b, train, protocol, seed=seed, cache=cache) for n,b in nets.items()}
+    info = dict(data=data.path, size=data.size, protocol=protocol, samples_pc=samples_pc, train_stills=len(train),
+                test_stills=len(data.test), seed=seed)
+    return _all_curves(nets, heads, data, strengths, seeds, look and data.masks is not None, info)
+
+# %% ../nbs/06b_robustness.ipynb #33f6027d
 def robustness(
     models, # Backbones by name: {name: path, `Backbone`, 'imagenet' or 'random'}
     data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and, for clutter, `masks/`; or an `EvalData`
@@ -319,17 +353,8 @@ def robustness(
     nets = {n: get_backbone(b, arch) for n,b in models.items()}
     if not isinstance(data, EvalData): size = size or next(iter(nets.values())).size
     data = _load(data, size, test, kinds)
-    train = draw_stills(data.train, samples_pc, seed)
-    heads = {n: classifier(b, train, protocol, seed=seed, cache=cache) for n,b in nets.items()}
-    info = dict(data=data.path, size=data.size, protocol=protocol, samples_pc=samples_pc, train_stills=len(train),
-                test_stills=len(data.test), seed=seed)
-    look, seeds = relevance and data.masks is not None, range(seed, seed+runs)
-    out = []
-    for k in kinds or _usual_kinds(data):
-        ss = list((strengths or {}).get(k, usual_strengths(k)))
-        for n,b in nets.items():
-            out.append(_model_curve(n, b, heads[n], data, k, ss, seeds, look, info))
-    return out
+    ss = [(k, list((strengths or {}).get(k, usual_strengths(k)))) for k in kinds or _usual_kinds(data)]
+    return _measure(nets, data, ss, range(seed, seed+runs), relevance, samples_pc, protocol, cache)
 
 # %% ../nbs/06b_robustness.ipynb #968696bc
 _KEYS = dict(kind='disturbance')    # {field: key in a row}
@@ -349,6 +374,17 @@ def as_robustness(
     "The curve that a row holds"
     return from_row(Robustness, row, _KEYS, drop=('kind',))
 
+# %% ../nbs/06b_robustness.ipynb #51706ac8
+def _panels(n):
+    "A figure with `n` axes, three a row, and a list of them"
+    import matplotlib.pyplot as plt
+    cols = min(3, n)
+    rows = -(-n//cols)
+    side = (3.3*cols, 2.6*rows)
+    fig,axs = plt.subplots(rows, cols, figsize=side, squeeze=False, sharey=True, layout='constrained')
+    for ax in axs.flat[n:]: ax.axis('off')
+    return fig, axs
+
 # %% ../nbs/06b_robustness.ipynb #7a1b35c4
 def _plot_curve(ax, c, what, colour):
     "One curve with its band; nothing where it was not measured"
@@ -361,16 +397,6 @@ def _plot_curve(ax, c, what, colour):
     ax.set_title(c.kind, fontsize=9)
     ax.set_xlabel(c.unit, fontsize=8)
     ax.grid(alpha=.3)
-
-def _panels(n):
-    "A figure with `n` axes, three a row, and a list of them"
-    import matplotlib.pyplot as plt
-    cols = min(3, n)
-    rows = -(-n//cols)
-    side = (3.3*cols, 2.6*rows)
-    fig,axs = plt.subplots(rows, cols, figsize=side, squeeze=False, sharey=True, layout='constrained')
-    for ax in axs.flat[n:]: ax.axis('off')
-    return fig, axs
 
 # %% ../nbs/06b_robustness.ipynb #8c76773f
 def plot_robustness(
@@ -428,6 +454,14 @@ def show_disturbed(
     for ax,name in zip(axs[1:,0], models): ax.set_ylabel(escape_math(name), fontsize=7)
     return fig
 
+# %% ../nbs/06b_robustness.ipynb #4c02fd8d
+def _difference(d): # (runs,) differences
+    "Their mean and its interval; no interval where nothing random was measured"
+    random = len(d)>1 and np.ptp(d)>0
+    half = t_halfwidth(d) if random else np.nan
+    mean = d.mean()
+    return dict(difference=mean, low=mean-half, high=mean+half)
+
 # %% ../nbs/06b_robustness.ipynb #84150aaa
 def _check_alike(base, ours, what):
     "Refuse two curves that are not of the same disturbance, strengths, seeds and stills"
@@ -439,13 +473,6 @@ def _check_alike(base, ours, what):
     advice = 'give both the same architecture, data, kind, strengths and seeds'
     if setting(base)==setting(ours): return
     raise ValueError(f"{ours.name} and {base.name} were not disturbed alike: {advice}")
-
-def _difference(d): # (runs,) differences
-    "Their mean and its interval; no interval where nothing random was measured"
-    random = len(d)>1 and np.ptp(d)>0
-    half = t_halfwidth(d) if random else np.nan
-    mean = d.mean()
-    return dict(difference=mean, low=mean-half, high=mean+half)
 
 # %% ../nbs/06b_robustness.ipynb #f084ae09
 def robustness_difference(

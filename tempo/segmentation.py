@@ -8,7 +8,7 @@ __all__ = ['CONFIGS', 'ENGINES', 'LARGE', 'coco_files', 'Pyramid', 'torchvision_
            'plot_ap']
 
 # %% ../nbs/06_segmentation.ipynb #f959e986
-import json, time
+import contextlib, json, time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+# %% ../nbs/06_segmentation.ipynb #c094ac1e
 from .utils import write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone, weights_digest
 from .checkpoint import Checkpoint, rng_state, set_rng_state, write_checkpoint
@@ -52,12 +54,19 @@ def _made_here(file):
 
 def _by_split(annotations):
     "{split: COCO file} of a folder of annotations"
-    return {f.stem.removeprefix('instances_'): f for f in sorted(annotations.glob('instances_*.json'))}
+    files = sorted(annotations.glob('instances_*.json'))
+    return {f.stem.removeprefix('instances_'): f for f in files}
+
+# %% ../nbs/06_segmentation.ipynb #0ee03cd0
+def _image_root(ready, data):
+    "Where the pictures are: a data set's own folder, or the one that was given"
+    if not ready: return data
+    coco = read_coco(next(iter(ready.values())))
+    return Path(coco['info']['image_root'])
 
 def _make_coco(data, ready, out, classes):
     "Write the data set to `out/coco`; nobody else's file there is overwritten, and no split of other data stays"
-    root = Path(read_coco(next(iter(ready.values())))['info']['image_root']) if ready else data
-    made = Path(out)/'coco'/'annotations'
+    root, made = _image_root(ready, data), Path(out)/'coco'/'annotations'
     old = {f: f.stat().st_mtime_ns for f in made.glob('instances_*.json')}
     for f in old:
         if not _made_here(f): raise FileExistsError(f"{f} was not made here. Give another out=.")
@@ -67,6 +76,14 @@ def _make_coco(data, ready, out, classes):
     return _by_split(made)
 
 # %% ../nbs/06_segmentation.ipynb #808c5a08
+def _ready_splits(data):
+    "{split: COCO file} that are there already; an error where there is nothing to make one from"
+    if not data.is_dir():
+        raise FileNotFoundError(f"{data} is no folder. Give one with train/, val/ and masks/, or with annotations/ and images/ of COCO.")
+    ready = {split.lower(): f for split,f in _by_split(data/'annotations').items()}
+    if not ready and not (data/'masks').is_dir(): raise ValueError(f"{data} has neither masks/ nor annotations/instances_*.json")
+    return ready
+
 def coco_files(
     data, # A folder with `masks/` beside `train/` and `val/` (or `test/`), or with COCO's `annotations/`
     out, # Folder for a data set that has to be made
@@ -74,13 +91,11 @@ def coco_files(
 )->tuple: # COCO files: to learn from, to measure on
     "What a detector learns from and is measured on"
     data = Path(data).expanduser()
-    if not data.is_dir():
-        raise FileNotFoundError(f"{data} is no folder. Give one with train/, val/ and masks/, or with annotations/ and images/ of COCO.")
-    ready = {split.lower(): f for split,f in _by_split(data/'annotations').items()}
-    if not ready and not (data/'masks').is_dir(): raise ValueError(f"{data} has neither masks/ nor annotations/instances_*.json")
+    ready = _ready_splits(data)
     ours = ready and all(map(_made_here, ready.values()))
     if not ours or classes is not None: ready = _make_coco(data, ready, out, classes)
-    if 'all' in ready and 'train' not in ready: ready |= dict(zip(('train','val'), split_coco(ready['all'])))
+    if 'all' in ready and 'train' not in ready:
+        ready['train'], ready['val'] = split_coco(ready['all'])
     val = next((ready[s] for s in ('val','valid','test') if s in ready), None)
     if 'train' in ready and val: return ready['train'], val
     raise ValueError(f"{data} has the split(s) {', '.join(ready)}: train is needed, and val or test")
@@ -99,7 +114,8 @@ class Pyramid(nn.Module):
         channels:int, # Of every level
     ):
         super().__init__()
-        self.maps, self.out_channels = freeze_batch_norm_2d(FeatureMaps(backbone)), channels
+        self.maps = freeze_batch_norm_2d(FeatureMaps(backbone))
+        self.out_channels = channels
         _freeze_stem(self.maps, backbone)
         self.fpn = FeaturePyramidNetwork(list(self.maps.channels.values()), channels, LastLevelMaxPool())
 
@@ -109,7 +125,7 @@ class Pyramid(nn.Module):
         "The pyramid's levels"
         return self.fpn(OrderedDict(self.maps(x)))
 
-# %% ../nbs/06_segmentation.ipynb #d11261be
+# %% ../nbs/06_segmentation.ipynb #3f3fd431
 LARGE = dict(fpn=256, fc=1024, mask_convs=4,
     anchors=(32,64,128,256,512), pre=2000, post=2000,
     rpn_batch=256, roi_batch=512, detections=100)
@@ -120,14 +136,28 @@ def _proposals(s, small):
     pre, post = (s['pre'], s['post']) if small else (1000, 1000)
     return train | dict(rpn_pre_nms_top_n_test=pre, rpn_post_nms_top_n_test=post)
 
-def _heads(s, n):
-    "Box and mask heads for `n` classes, the background among them"
-    ch = s['fpn']
-    pool = lambda side: MultiScaleRoIAlign(LEVELS, side, 2)
-    box = dict(box_roi_pool=pool(7), mask_roi_pool=pool(14),
-        box_head=TwoMLPHead(ch*49, s['fc']),
-        box_predictor=FastRCNNPredictor(s['fc'], n))
-    return box | dict(mask_head=MaskRCNNHeads(ch, (ch,)*s['mask_convs'], 1), mask_predictor=MaskRCNNPredictor(ch, ch, n))
+# %% ../nbs/06_segmentation.ipynb #cfbbc5fd
+def _box_head(s, n):
+    "Box head for `n` classes, the background among them"
+    pool = MultiScaleRoIAlign(LEVELS, 7, 2)
+    head = TwoMLPHead(s['fpn']*49, s['fc'])
+    return dict(box_roi_pool=pool, box_head=head, box_predictor=FastRCNNPredictor(s['fc'], n))
+
+def _mask_head(s, n):
+    "Mask head for `n` classes, the background among them"
+    channels = s['fpn']
+    pool = MultiScaleRoIAlign(LEVELS, 14, 2)
+    head = MaskRCNNHeads(channels, (channels,)*s['mask_convs'], 1)
+    predictor = MaskRCNNPredictor(channels, channels, n)
+    return dict(mask_roi_pool=pool, mask_head=head, mask_predictor=predictor)
+
+# %% ../nbs/06_segmentation.ipynb #d11261be
+def _inputs(backbone, small, size):
+    "Sides of the pictures, and their normalisation"
+    size = size or (128 if small else 800)
+    sides = dict(min_size=size, max_size=2*size if small else 1333)
+    mean, std = (v.flatten().tolist() for v in (backbone.mean, backbone.std))
+    return sides | dict(image_mean=mean, image_std=std)
 
 def torchvision_mask_rcnn(
     backbone:Backbone, # Start of the network
@@ -137,15 +167,31 @@ def torchvision_mask_rcnn(
     size:int=None, # Short side of the pictures (pixels); None: 800, 128 if small
 )->MaskRCNN:
     "torchvision's Mask R-CNN on this backbone"
-    s = SMALL if small else LARGE
-    size = size or (128 if small else 800)
-    anchors = AnchorGenerator(tuple((a,) for a in s['anchors']), ((.5,1.,2.),)*5)
-    sides = dict(min_size=size, max_size=2*size if small else 1333)
-    norm = dict(image_mean=backbone.mean.flatten().tolist(), image_std=backbone.std.flatten().tolist())
-    batch = dict(rpn_batch_size_per_image=s['rpn_batch'], box_batch_size_per_image=s['roi_batch'], box_detections_per_img=s['detections'])
+    s, n = SMALL if small else LARGE, n_classes+1
+    sides = tuple((side,) for side in s['anchors'])
+    anchors = AnchorGenerator(sides, ((.5,1.,2.),)*5)
     pyramid = Pyramid(backbone, s['fpn'])
-    return MaskRCNN(pyramid, rpn_anchor_generator=anchors, **sides, **norm, **batch, **_heads(s, n_classes+1),
-        **_proposals(s, small))
+    heads = _box_head(s, n) | _mask_head(s, n)
+    sampled = dict(rpn_batch_size_per_image=s['rpn_batch'], box_batch_size_per_image=s['roi_batch'])
+    return MaskRCNN(pyramid, rpn_anchor_generator=anchors, box_detections_per_img=s['detections'],
+        **sampled, **heads, **_inputs(backbone, small, size), **_proposals(s, small))
+
+# %% ../nbs/06_segmentation.ipynb #c0d869a6
+def _with_instances(coco):
+    "Pictures that hold instances, each with its own; a crowd is none"
+    by_picture = {r['id']: [] for r in coco['images']}
+    for a in coco['annotations']:
+        if not a['iscrowd']: by_picture[a['image_id']].append(a)
+    pairs = [(r, by_picture[r['id']]) for r in coco['images']]
+    return [(r, anns) for r,anns in pairs if anns]
+
+def _draw_order(n, iters, bs, seed):
+    "(iters,bs) numbers of `n` pictures, and whether each is mirrored"
+    rng, total = np.random.default_rng([seed,3]), iters*bs
+    n_passes = -(-total//n)
+    passes = [rng.permutation(n) for _ in range(n_passes)]
+    batches = np.concatenate(passes)[:total].reshape(iters, bs)
+    return batches, rng.random((iters,bs))<.5
 
 # %% ../nbs/06_segmentation.ipynb #0d211402
 class CocoBatches:
@@ -159,19 +205,17 @@ class CocoBatches:
         d = read_coco(file)
         self.root, self.seed = Path(d['info']['image_root']), seed
         self.labels = {c['id']: k for k,c in enumerate(d['categories'], 1)}
-        anns = {r['id']: [] for r in d['images']}
-        for a in d['annotations']:
-            if not a['iscrowd']: anns[a['image_id']].append(a)
-        self.rows = [(r, anns[r['id']]) for r in d['images'] if anns[r['id']]]
+        self.rows = _with_instances(d)
         if not self.rows: raise ValueError(f"{file} has no instance to learn from")
-        g, n = np.random.default_rng([seed,3]), iters*bs
-        passes = [g.permutation(len(self.rows)) for _ in range(-(-n//len(self.rows)))]
-        self.batches = np.concatenate(passes)[:n].reshape(iters, bs)
-        self.flips = g.random((iters,bs))<.5
+        self.batches, self.flips = _draw_order(len(self.rows), iters, bs, seed)
 
     def __len__(self): return len(self.batches)
 
 # %% ../nbs/06_segmentation.ipynb #21dbcd8f
+def _pixels(path):
+    "(3,H,W) uint8 tensor of a picture"
+    return torch.from_numpy(read_rgb(path).copy()).permute(2,0,1)
+
 @patch
 def one(self:CocoBatches,
     k:int, # Which picture
@@ -179,7 +223,7 @@ def one(self:CocoBatches,
 )->tuple: # (3,H,W) float in [0,1]; its boxes, labels and masks
     "One picture and its target"
     r, anns = self.rows[k]
-    x = torch.from_numpy(read_rgb(self.root/r['file_name']).copy()).permute(2,0,1).float()/255
+    x = _pixels(self.root/r['file_name']).float()/255
     masks = np.stack([decode(a['segmentation']) for a in anns]).astype(np.uint8)
     masks = torch.from_numpy(masks)
     if flip: x, masks = x.flip(-1), masks.flip(-1)
@@ -187,13 +231,15 @@ def one(self:CocoBatches,
     labels = torch.tensor([self.labels[a['category_id']] for a in anns])
     return x, dict(boxes=boxes, labels=labels, masks=masks)
 
+# %% ../nbs/06_segmentation.ipynb #19eeb058
 @patch
 def __getitem__(self:CocoBatches, i):
-    pairs = [self.one(k, flip) for k,flip in zip(self.batches[i], self.flips[i])]
+    draws = zip(self.batches[i], self.flips[i])
+    pairs = [self.one(k, flip) for k,flip in draws]
     pictures, targets = map(list, zip(*pairs))
     return pictures, targets, torch.zeros(len(pairs))
 
-# %% ../nbs/06_segmentation.ipynb #6c491f72
+# %% ../nbs/06_segmentation.ipynb #93eeeae7
 def _found(prediction, picture_id, category_ids):
     "torchvision's predictions of one picture, as COCO's results have them"
     p = {k: v.cpu() for k,v in prediction.items()}
@@ -201,9 +247,10 @@ def _found(prediction, picture_id, category_ids):
     boxes = torch.cat([corner, opposite-corner], 1).tolist()                # x, y, width, height
     for k,label in enumerate(p['labels'].tolist()):
         rle = encode((p['masks'][k,0]>.5).numpy())
-        yield dict(image_id=picture_id, category_id=category_ids[label-1], score=p['scores'][k].item(),
-            bbox=boxes[k], segmentation=rle)
+        named = dict(image_id=picture_id, category_id=category_ids[label-1])
+        yield named | dict(score=p['scores'][k].item(), bbox=boxes[k], segmentation=rle)
 
+# %% ../nbs/06_segmentation.ipynb #6c491f72
 def predict_coco(
     model, # torchvision's detector
     file, # COCO file
@@ -216,8 +263,9 @@ def predict_coco(
     try:
         with torch.inference_mode():
             for r in d['images']:
-                x = torch.from_numpy(read_rgb(root/r['file_name']).copy()).permute(2,0,1)
-                out += _found(model([x.float().to(device)/255])[0], r['id'], category_ids)
+                x = _pixels(root/r['file_name']).float().to(device)/255
+                prediction = model([x])[0]
+                out += _found(prediction, r['id'], category_ids)
     finally: model.train(was)
     return out
 
@@ -242,6 +290,7 @@ class EvaluateAP(Callback):
         "Evaluations are made by iterations and not by epochs"
         raise CancelValidException
 
+# %% ../nbs/06_segmentation.ipynb #9286a852
 class _Losses(nn.Module):
     "fastai hands over pictures and targets side by side"
     def __init__(self, net):
@@ -249,21 +298,47 @@ class _Losses(nn.Module):
         self.net = net
     def forward(self, xs, ts): return self.net(xs, ts)
 
+# %% ../nbs/06_segmentation.ipynb #8cbd929f
 class _ClipEach(Callback):
     "Clips every weight's gradient by itself, as detectron2's small configuration does"
     def before_step(self):
         for p in self.model.parameters():
             if p.grad is not None: nn.utils.clip_grad_norm_(p, 1.)
 
-# %% ../nbs/06_segmentation.ipynb #f1cd8831
+# %% ../nbs/06_segmentation.ipynb #d1599da1
+def _warm_up(lr, warmup, iters):
+    "The learning rate, by the share of the run that is done"
+    share = min(warmup/iters, .99)
+    phases = [SchedLin(lr/1000,lr), SchedNo(lr,lr)]
+    return combine_scheds([share,1-share], phases)
+
 def _callbacks(out, val, record, *, iters, lr, warmup, every, small, resume):
     "Evaluation, warm-up, checkpoints and, where small, clipping"
-    share = min(warmup/iters, .99)
-    rate = combine_scheds([share,1-share], [SchedLin(lr/1000,lr), SchedNo(lr,lr)])
-    cbs = [EvaluateAP(val, every, record), ParamScheduler(dict(lr=rate)),
-        Checkpoint(Path(out)/'last.ckpt', every=every, resume=resume)]
+    cbs = [EvaluateAP(val, every, record)]
+    cbs.append(ParamScheduler(dict(lr=_warm_up(lr, warmup, iters))))
+    cbs.append(Checkpoint(Path(out)/'last.ckpt', every=every, resume=resume))
     return [*cbs, _ClipEach()] if small else cbs
 
+# %% ../nbs/06_segmentation.ipynb #5cbfc452
+@contextlib.contextmanager
+def _seeded(seed):
+    "torch draws from `seed` on; afterwards all random numbers go on as if nothing had been drawn"
+    was = rng_state()
+    try:
+        torch.manual_seed(seed)
+        yield
+    finally: set_rng_state(was)
+
+def _learner(backbone, train, cbs, *, iters, bs, every, small, size, seed):
+    "fastai's `Learner` of torchvision's network, whose heads are drawn here"
+    n = len(read_coco(train)['categories'])
+    model = _Losses(torchvision_mask_rcnn(backbone, n, small=small, size=size)).train()
+    loaders = [NumberedDL(CocoBatches(train, iters, bs, seed), bs=None, n=every) for _ in range(2)]
+    dls = DataLoaders(*loaders, device=default_device())
+    return Learner(dls, model, lambda losses,_: sum(losses.values()),
+        opt_func=partial(SGD, mom=.9), wd=1e-4, cbs=cbs)
+
+# %% ../nbs/06_segmentation.ipynb #f1cd8831
 def train_torchvision(
     backbone:Backbone, # Start of the network
     train, # COCO file to learn from
@@ -282,23 +357,20 @@ def train_torchvision(
     resume:bool=False, # Go on from the checkpoint in `out`, where there is one
 ):
     "torchvision's Mask R-CNN by fastai's `Learner`"
-    was = rng_state()
-    try:
-        torch.manual_seed(seed)
-        n = len(read_coco(train)['categories'])
-        model = _Losses(torchvision_mask_rcnn(backbone, n, small=small, size=size)).train()
-        dl = NumberedDL(CocoBatches(train, iters, bs, seed), bs=None, n=every)
-        dls = DataLoaders(dl, NumberedDL(CocoBatches(train, iters, bs, seed), bs=None, n=every),
-            device=default_device())
-        cbs = _callbacks(out, val, record, iters=iters, lr=lr, warmup=warmup, every=every, small=small,
-            resume=resume)
-        learn = Learner(dls, model, lambda losses,_: sum(losses.values()),
-            opt_func=partial(SGD, mom=.9), wd=1e-4, cbs=cbs)
+    cbs = _callbacks(out, val, record, iters=iters, lr=lr, warmup=warmup, every=every, small=small, resume=resume)
+    with _seeded(seed):
+        learn = _learner(backbone, train, cbs, iters=iters, bs=bs, every=every, small=small, size=size, seed=seed)
         with learn.no_bar(), learn.no_logging(): learn.fit(iters//every, lr)
-        write_checkpoint(Path(out)/'model.pth', dict(model=model.net.state_dict()))
-    finally: set_rng_state(was)
+        write_checkpoint(Path(out)/'model.pth', dict(model=learn.model.net.state_dict()))
 
 # %% ../nbs/06_segmentation.ipynb #277497e5
+def _at_end(aps):
+    "Mean of the last evaluation over runs, with its interval"
+    last = aps[:,-1]
+    mean, half = last.mean(), np.nan
+    if len(last)>1: half = t_halfwidth(last)
+    return mean_interval(mean, mean-half, mean+half)
+
 @dataclass
 class APCurve:
     "Average precision over iterations, one run a seed"
@@ -310,41 +382,47 @@ class APCurve:
     folder: Path = field(default=None, repr=False)       # Of the first run: predictions and weights
     val: Path = field(default=None, repr=False)          # COCO file that it was measured on
 
-    def at(self,
-        kind:str='segm', # 'segm' or 'bbox'
-    ): # (runs,k) shares
-        "The curves of masks or of boxes"
-        return getattr(self, kind)
-
     def __repr__(self):
-        def last(a):
-            mean, half = a[:,-1].mean(), t_halfwidth(a[:,-1]) if len(a)>1 else np.nan
-            return mean_interval(mean, mean-half, mean+half)
-        runs = f'{len(self.segm)} run{"s"*(len(self.segm)>1)}'
-        return f'{self.name}: box AP {last(self.bbox)}, mask AP {last(self.segm)} at {self.iters[-1]} iterations ({runs}, 95 % interval)'
+        runs = len(self.segm)
+        words = f'{runs} run{"s"*(runs>1)}, 95 % interval'
+        box, mask = _at_end(self.bbox), _at_end(self.segm)
+        return f'{self.name}: box AP {box}, mask AP {mask} at {self.iters[-1]} iterations ({words})'
 
-# %% ../nbs/06_segmentation.ipynb #b5b7f8d2
+# %% ../nbs/06_segmentation.ipynb #c81e7402
+@patch
+def at(self:APCurve,
+    kind:str='segm', # 'segm' or 'bbox'
+): # (runs,k) shares
+    "The curves of masks or of boxes"
+    return getattr(self, kind)
+
+# %% ../nbs/06_segmentation.ipynb #0de04073
 def _rows(file):
     "The evaluations of a run so far"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    if not file.exists(): return []
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 def _recorder(folder):
     "Writes what an engine reports"
     began = time.time()
     def record(i, ap, preds):
         rows = [r for r in _rows(folder/'ap.jsonl') if r['iteration']<i]
-        rows.append(dict(iteration=i, **ap, seconds=round(time.time()-began,1)))
+        seconds = round(time.time()-began, 1)
+        rows.append(dict(iteration=i, **ap, seconds=seconds))
         write_atomic(folder/'predictions.json', json.dumps(preds))
         write_atomic(folder/'ap.jsonl', ''.join(json.dumps(r)+'\n' for r in rows))
     return record
 
+# %% ../nbs/06_segmentation.ipynb #b5b7f8d2
 def _check_run(folder, settings, resume):
     "Refuse a folder that holds a run, unless it is the same and is to be gone on with"
     file = folder/'settings.json'
     if not file.exists(): return
     if not resume: raise FileExistsError(f"{folder} holds a run already. Go on with it by resume=True (--resume), or give another out= or name=.")
     then = json.loads(file.read_text())
-    differ = [f'{k} was {then.get(k)!r} and is {v!r}' for k,v in settings.items() if then.get(k)!=v]
+    differ = []
+    for k,v in settings.items():
+        if then.get(k)!=v: differ.append(f'{k} was {then.get(k)!r} and is {v!r}')
     if differ: raise ValueError(f"{folder} holds another run: {', '.join(differ)}. Give another out= or name=, or the same settings.")
 
 def _run(train_one, folder, settings, resume):
@@ -357,7 +435,11 @@ def _run(train_one, folder, settings, resume):
         train_one(out=folder, record=_recorder(folder), resume=resume, seed=settings['seed'])
     return _rows(folder/'ap.jsonl')
 
-# %% ../nbs/06_segmentation.ipynb #8bfb89e8
+# %% ../nbs/06_segmentation.ipynb #b351ad8b
+def _start_name(backbone, net):
+    "A file's name without its ending, or else the architecture's"
+    return Path(backbone).stem if isinstance(backbone, (str,Path)) else net.arch
+
 def _options(engine, config, given):
     "The configuration with what was given in its place, checked"
     if engine not in ENGINES: raise ValueError(f"engine={engine!r}: choose one of {', '.join(ENGINES)}")
@@ -365,11 +447,46 @@ def _options(engine, config, given):
     if engine=='detectron2': need_detectron2()
     o = CONFIGS[config] | {k: v for k,v in given.items() if v is not None}
     o['every'] = min(o['every'], o['iters'])
-    wrong = min(o['iters'], o['bs'], o['lr'], o['every'])<=0 or o['iters']%o['every']
-    if not wrong: return o
-    said = ', '.join(f'{k}={o[k]}' for k in ('iters','every','bs','lr'))
+    counted = [o[k] for k in ('iters','bs','lr','every')]
+    if min(counted)>0 and o['iters']%o['every']==0: return o
+    said = ', '.join([f'{k}={o[k]}' for k in ('iters','every','bs','lr')])
     raise ValueError(f"{said}: all have to be above 0, and every has to divide iters")
 
+# %% ../nbs/06_segmentation.ipynb #4b69eb94
+def _facts(options, engine, config, backbone, data, train):
+    "What the runs of one start have in common"
+    classes = [c['name'] for c in read_coco(train)['categories']]
+    start = weights_digest(backbone, digest_size=8)
+    return dict(options, engine=engine, config=config, arch=backbone.arch, data=str(data), classes=classes, start=start)
+
+def _engine(backbone, files, info):
+    "Trains one run, given its folder, its seed and where to report"
+    engines = dict(detectron2=train_detectron2, torchvision=train_torchvision)
+    options = {k: info[k] for k in CONFIGS[info['config']]}
+    return partial(engines[info['engine']], backbone, *files, small=info['config']=='small', **options)
+
+# %% ../nbs/06_segmentation.ipynb #4e958b66
+def _curve(name, runs, info, files, folder):
+    "The curve of several runs"
+    ap = lambda kind: np.array([[row[kind] for row in rows] for rows in runs])
+    n_train, n_val = (len(read_coco(f)['images']) for f in files)
+    seconds = [rows[-1]['seconds'] for rows in runs]
+    info = info | dict(train_stills=n_train, val_stills=n_val, seconds=seconds)
+    iters = [row['iteration'] for row in runs[0]]
+    return APCurve(name, iters, ap('bbox'), ap('segm'), info, folder, files[1])
+
+def _train_seeds(name, backbone, files, info, out, seeds, resume):
+    "A run a seed, and the curve of all of them"
+    train_one = _engine(backbone, files, info)
+    folders = [Path(out)/name/f'seed-{s}' for s in seeds]
+    runs = []
+    for folder,s in zip(folders, seeds):
+        settings = json.loads(json.dumps(info|dict(seed=s)))           # as they will be read from the file
+        runs.append(_run(train_one, folder, settings, resume))
+    info = info | dict(seeds=list(seeds), meta=backbone.meta)
+    return _curve(name, runs, info, files, folders[0])
+
+# %% ../nbs/06_segmentation.ipynb #8bfb89e8
 def train_segmentation(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with train/, val/ and masks/, or with COCO's annotations/
@@ -391,27 +508,9 @@ def train_segmentation(
     "Mask R-CNN from this start: average precision over iterations"
     o = _options(engine, config, dict(iters=iters, bs=bs, lr=lr, every=every, size=size))
     b = get_backbone(backbone, arch)
-    name = name or (Path(backbone).stem if isinstance(backbone, (str,Path)) else b.arch)
-    train, val = coco_files(data, out, classes)
-    names = [c['name'] for c in read_coco(train)['categories']]
-    info = dict(o, engine=engine, config=config, arch=b.arch, data=str(data), classes=names,
-        start=weights_digest(b, digest_size=8))
-    engines = dict(detectron2=train_detectron2, torchvision=train_torchvision)
-    one = partial(engines[engine], b, train, val, small=config=='small', **o)
-    folder = Path(out)/name
-    runs = [_run(one, folder/f'seed-{s}',
-        json.loads(json.dumps(info|dict(seed=s))),
-        resume) for s in seeds]
-    return _curve(name, runs, info | dict(seeds=list(seeds), meta=b.meta), train, val,
-        folder/f'seed-{seeds[0]}')
-
-def _curve(name, runs, info, train, val, folder):
-    "The curve of several runs"
-    ap = lambda kind: np.array([[row[kind] for row in rows] for rows in runs])
-    info |= dict(train_stills=len(read_coco(train)['images']), val_stills=len(read_coco(val)['images']))
-    info['seconds'] = [rows[-1]['seconds'] for rows in runs]
-    return APCurve(name, [row['iteration'] for row in runs[0]], ap('bbox'), ap('segm'),
-        info, folder, val)
+    files = coco_files(data, out, classes)
+    info = _facts(o, engine, config, b, data, files[0])
+    return _train_seeds(name or _start_name(backbone, b), b, files, info, out, seeds, resume)
 
 # %% ../nbs/06_segmentation.ipynb #f7d66b1d
 @patch
@@ -424,14 +523,15 @@ def iterations_to(self:APCurve,
     k = int(np.argmax(mean>=ap))
     if mean[k]<ap: return float('inf')
     if k==0: return float(x[0])
-    share = (ap-mean[k-1])/(mean[k]-mean[k-1])
+    low, high = mean[k-1], mean[k]
+    share = (ap-low)/(high-low)
     return float(x[k-1]+(x[k]-x[k-1])*share)
 
 # %% ../nbs/06_segmentation.ipynb #dcab010a
 def _same_runs(base, ours):
     "Refuse curves whose runs are no pairs"
-    facts = lambda c: (c.iters, *(c.info.get(k) for k in ('seeds',
-        'engine','config','arch','classes','bs','lr','size')))
+    keys = ('seeds','engine','config','arch','classes','bs','lr','size')
+    facts = lambda c: (c.iters, [c.info.get(k) for k in keys])
     if facts(base)==facts(ours): return
     raise ValueError(f"{ours.name} and {base.name} are not the same runs from two starts: give both the same seeds, iterations and settings")
 
@@ -446,21 +546,26 @@ def ap_difference(
     rows = []
     for i,x,y in zip([*base.iters,'mean'], each(base), each(ours)):
         d = y-x
-        half = t_halfwidth(d) if len(d)>1 else np.nan
-        row = dict(iteration=i, **{base.name: x.mean(), ours.name: y.mean()})
-        rows.append(row | dict(difference=d.mean(), low=d.mean()-half, high=d.mean()+half))
+        mean, half = d.mean(), t_halfwidth(d) if len(d)>1 else np.nan
+        row = {'iteration': i, base.name: x.mean(), ours.name: y.mean()}
+        rows.append(row | dict(difference=mean, low=mean-half, high=mean+half))
     return pd.DataFrame(rows)
 
 # %% ../nbs/06_segmentation.ipynb #6aef0fbb
+def _points(x):
+    "A difference of shares in points, with its sign; nothing where there is none"
+    return '' if np.isnan(x) else f'{100*x:+.1f}'
+
 def show_ap(
     d:pd.DataFrame, # As `ap_difference` gives it
 )->pd.DataFrame: # In percent and points, as text
     "Differences of AP for people"
-    points = lambda x: '' if np.isnan(x) else f'{100*x:+.1f}'
+    percent = lambda x: f'{100*x:.1f}'
     table = pd.DataFrame({'iterations': d.iteration})
-    for name in d.columns[1:3]: table[f'{name} (%)'] = [f'{100*x:.1f}' for x in d[name]]
-    table['difference'] = d.difference.map(points)
-    table['95 % interval'] = ['' if np.isnan(a) else f'{points(a)} to {points(b)}' for a,b in zip(d.low, d.high)]
+    for name in d.columns[1:3]: table[f'{name} (%)'] = d[name].map(percent)
+    low, high = d.low.map(_points), d.high.map(_points)
+    table['difference'] = d.difference.map(_points)
+    table['95 % interval'] = (low+' to '+high).where(d.low.notna(), '')
     return table
 
 # %% ../nbs/06_segmentation.ipynb #dd9431e7
@@ -479,14 +584,25 @@ def as_curve(
     "The curve that a row holds"
     return from_row(APCurve, row, dict(iters='iteration'), drop=('kind',))
 
-# %% ../nbs/06_segmentation.ipynb #c5018ef0
+# %% ../nbs/06_segmentation.ipynb #8afc28f1
+def _plot_curve(ax, curve, kind, color):
+    "Mean over runs in percent, and a band of one standard deviation where there are several"
+    a = 100*curve.at(kind)
+    mean = a.mean(0)
+    ax.plot(curve.iters, mean, marker='o', ms=3, color=color, label=curve.name)
+    if len(a)<2: return
+    sd = a.std(0, ddof=1)
+    ax.fill_between(curve.iters, mean-sd, mean+sd, color=color, alpha=.2, lw=0)
+
 def _plot_thesis(ax, table, kind):
     "The thesis's two curves"
+    table = table[table.metric==f'{kind}_AP_mean_of_5'].astype(dict(iteration=int))
     for init,style,name in (('baseline',':','ImageNet'), ('tempo','--','Tempo')):
-        t = table[(table.init==init) & (table.metric==f'{kind}_AP_mean_of_5')].astype(dict(iteration=int))
+        t = table[table.init==init]
         ax.plot(t.iteration, t.value, style, c='grey', label=f'thesis, {name}')
     ax.set_title('the thesis: R50-FPN, its own masks', fontsize=9)
 
+# %% ../nbs/06_segmentation.ipynb #c5018ef0
 def plot_ap(
     curves, # `APCurve`s
     kind:str='segm', # 'segm' or 'bbox'
@@ -497,16 +613,11 @@ def plot_ap(
     panels = 1 if thesis is None else 2
     fig, axs = plt.subplots(1, panels, figsize=(4.2*panels,3),
         squeeze=False, layout='constrained')
-    for c,color in zip(curves, sns.color_palette('colorblind')):
-        a = 100*c.at(kind)
-        mean = a.mean(0)
-        axs[0,0].plot(c.iters, mean, marker='o', ms=3, color=color, label=c.name)
-        if len(a)<2: continue
-        sd = a.std(0, ddof=1)
-        axs[0,0].fill_between(c.iters, mean-sd, mean+sd, color=color, alpha=.2, lw=0)
+    for c,color in zip(curves, sns.color_palette('colorblind')): _plot_curve(axs[0,0], c, kind, color)
     if thesis is not None: _plot_thesis(axs[0,1], thesis, kind)
+    what = dict(segm='mask', bbox='box')[kind]
     for ax in axs[0]:
-        ax.set(xlabel='iterations', ylabel=f"{dict(segm='mask',bbox='box')[kind]} AP (%)")
+        ax.set(xlabel='iterations', ylabel=f"{what} AP (%)")
         ax.legend(fontsize=8)
         ax.grid(alpha=.3)
         ax.set_ylim(0)
