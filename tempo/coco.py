@@ -163,6 +163,7 @@ def _refuse_orphans(file, anns, by_image, image_ids, names):
     lost += [by_image[i][0]['id'] for i in by_image.keys()-image_ids]
     if lost: raise ValueError(f"{file}: annotation {lost[0]} names an image or a category that the file does not have. Remove it.")
 
+# %% ../nbs/05a_coco.ipynb #2fbe112b
 def _anew(a, row, file):
     "An annotation of the image `row` of a COCO file, with run lengths, area and box from its mask"
     what = f"{file}, annotation {a['id']}"
@@ -312,6 +313,7 @@ def _mask_faults(a, size):
     if not np.allclose(box, a['bbox']):
         yield f"box {a['bbox']}, but the mask's is {box.tolist()}"
 
+# %% ../nbs/05a_coco.ipynb #0a1860d1
 def _faults(a, sizes, cats):
     "What is wrong with one annotation"
     if a['category_id'] not in cats: yield f"category {a['category_id']} does not exist"
@@ -442,6 +444,7 @@ def _copies(images, root):
     for r in images: same[_digest(root/r['file_name'])].append(r['id'])
     return list(same.values())
 
+# %% ../nbs/05a_coco.ipynb #e638c983
 def _choose(groups, annotations, val, seed):
     "Ids of the pictures to measure on: groups shuffled, put in order by class, and taken evenly along that order"
     of = defaultdict(set)

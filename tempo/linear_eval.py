@@ -36,6 +36,20 @@ def _sgd(a, y, b, draws, n_classes, seed, iters): # iterations looked at, and pr
     look, preds = sgd_preds(a, y, b, sum(draws, []), **kw)
     return look, preds.reshape(len(look), len(draws), runs, len(b))
 
+# %% ../nbs/04_linear_eval.ipynb #3cf3fd75
+def _fitted(protocol, problem, labels, C, seed, iters): # predictions (len(ns),runs,M), what the result keeps, what a row says
+    if protocol=='lbfgs':
+        preds, Cs = _lbfgs(*problem, C)
+        return preds, {}, dict(C=Cs)
+    look, steps = _sgd(*problem, seed, iters)
+    curve = (steps==labels).mean(-1)
+    return steps[-1], dict(iters=look, curve=curve), {}
+
+# %% ../nbs/04_linear_eval.ipynb #7601826e
+def _problem(net, tr, te, draws, cache): # what a probe is given: features and labels, features to judge, draws, number of classes
+    a, b = (cached_features(net, s.images, cache=cache) for s in (tr, te))
+    return a, tr.labels, b, draws, len(tr.classes)
+
 # %% ../nbs/04_linear_eval.ipynb #8e15c5da
 @delegates(eval_setup)
 def linear_eval(
@@ -55,19 +69,11 @@ def linear_eval(
     if protocol not in PROTOCOLS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     t0 = time.time()
     net, *stills, kw = eval_setup(backbone, data, **kwargs)
-    tr, te = stills
-    ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    a, b = (cached_features(net, s.images, cache=cache) for s in stills)
-    info = kw['info']
-    info |= dict(kind='linear', protocol=protocol, seed=seed)
-    problem = a, tr.labels, b, draws, len(tr.classes)
-    if protocol=='lbfgs': preds, info['C'] = _lbfgs(*problem, C)
-    else:
-        kw['iters'], steps = _sgd(*problem, seed, iters)
-        kw['curve'] = (steps==te.labels).mean(-1)
-        preds = steps[-1]
-    info['seconds'] = round(time.time()-t0, 1)
-    return from_preds(preds, te.labels, ns, **kw)
+    ns, draws = labelled_draws(stills[0], samples_pc, runs, seed)
+    problem, labels = _problem(net, *stills, draws, cache), stills[1].labels
+    preds, kept, facts = _fitted(protocol, problem, labels, C, seed, iters)
+    kw['info'] |= dict(kind='linear', protocol=protocol, seed=seed) | facts | dict(seconds=round(time.time()-t0, 1))
+    return from_preds(preds, labels, ns, **kw, **kept)
 
 # %% ../nbs/04_linear_eval.ipynb #5670bb47
 def _votes(a, y, draws, *others, **kw): # what `knn_accs` says for every run at every number of labels
@@ -91,11 +97,9 @@ def knn_eval(
     "Accuracy of nearest neighbours on frozen features"
     alone = test=='train'
     net, *stills, kw = eval_setup(backbone, data, test=None if alone else test, **kwargs)
-    tr, te = stills
-    ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    a, b = (cached_features(net, s.images, cache=cache) for s in stills)
-    protocol = f'{k} nearest neighbours, temperature {T:g}'
-    kw['info'] |= dict(kind='knn', protocol=protocol, seed=seed)
-    if alone: return EvalResult(_votes(a, tr.labels, draws, k=k, T=T), ns, **kw)
-    preds = _votes(a, tr.labels, draws, b, k=k, T=T, preds=True)
-    return from_preds(preds, te.labels, ns, **kw)
+    ns, draws = labelled_draws(stills[0], samples_pc, runs, seed)
+    a, y, b = _problem(net, *stills, draws, cache)[:3]
+    kw['info'] |= dict(kind='knn', protocol=f'{k} nearest neighbours, temperature {T:g}', seed=seed)
+    if alone: return EvalResult(_votes(a, y, draws, k=k, T=T), ns, **kw)
+    preds = _votes(a, y, draws, b, k=k, T=T, preds=True)
+    return from_preds(preds, stills[1].labels, ns, **kw)

@@ -134,6 +134,7 @@ def _lite_sums(name, m):
     if not isinstance(m, (DepthwiseSeparableConv,InvertedResidual)): return None
     return dict(forward=_forward_with_sum.__get__(m), canonizer_sum=Sum())
 
+# %% ../nbs/06a_lrp.ipynb #c05447f7
 def canonizers(): # For torchvision's ResNets and timm's EfficientNet-Lite
     "What brings a network into the form that the rules are made for"
     sums = ResNetBasicBlockCanonizer(), ResNetBottleneckCanonizer(), AttributeCanonizer(_lite_sums)
@@ -195,7 +196,7 @@ def _targets(model, images, target=None):
     if len(wrong): raise ValueError(f"target holds class {int(wrong[0])}, and the head knows classes 0 to {n-1}")
     return t
 
-# %% ../nbs/06a_lrp.ipynb #c4b4c34e
+# %% ../nbs/06a_lrp.ipynb #6bde04d1
 def _batch_relevance(net, body, images, target):
     "(n,H,W) relevance of one batch, on the CPU; `body` is the one that carries the rules"
     x = torch.as_tensor(np.ascontiguousarray(images)).permute(0,3,1,2).to(target.device).float()/255
@@ -204,6 +205,7 @@ def _batch_relevance(net, body, images, target):
     r, = torch.autograd.grad(h, x, feature_relevance(net[1], h.detach(), target))
     return r.sum(1).cpu()
 
+# %% ../nbs/06a_lrp.ipynb #c4b4c34e
 def lrp_heatmaps(
     model:nn.Sequential, # Backbone and head, as `classifier` makes them
     images, # (N,H,W,3) uint8

@@ -104,6 +104,11 @@ def _loaders(tr, te, idx, iters, bs, points, seed): # batches to learn from, an 
     fixed = np.array_split(np.arange(len(te)), -(-len(te)//64))
     return DataLoaders(train, DataLoader(_Batches(te, fixed), bs=None), device=default_device())
 
+# %% ../nbs/05_semisup.ipynb #7f08b07c
+def _learner(dls, model, look, mom): # fastai's, whose learning rates may differ by depth
+    opt = partial(SGD, mom=mom)
+    return Learner(dls, model, CrossEntropyLossFlat(), opt_func=opt, splitter=by_depth, wd=0., cbs=look)
+
 # %% ../nbs/05_semisup.ipynb #3fd4fef7
 def finetune(
     model, # A backbone and a head, in an `nn.Sequential`; it is trained in place
@@ -125,9 +130,7 @@ def finetune(
     "Train the whole network on some stills"
     if iters%points: raise ValueError(f"iters={iters}: give a multiple of points={points}")
     look = FineTune(aug, bn)
-    dls = _loaders(tr, te, idx, iters, bs, points, seed)
-    opt = partial(SGD, mom=mom)
-    learn = Learner(dls, model, CrossEntropyLossFlat(), opt_func=opt, splitter=by_depth, wd=0., cbs=look)
+    learn = _learner(_loaders(tr, te, idx, iters, bs, points, seed), model, look, mom)
     fit = learn.fit_one_cycle if cycle else learn.fit
     with learn.no_bar(), learn.no_logging(): fit(points, slice(lr/depth, lr))
     return torch.stack([torch.cat(p) for p in look.preds]).numpy()
@@ -143,8 +146,21 @@ def _settings(protocol, aug, **own): # a protocol's settings, with those that we
         raise ValueError(f"lr={lr}, iters={iters}, bs={bs}: all have to be above 0, and BatchNorm needs two stills a batch")
     return opts
 
+def _looks(points, iters): # how many stretches of equal length there are, at most `points`
+    return max(p for p in range(1, points+1) if iters%p==0)
+
+# %% ../nbs/05_semisup.ipynb #77d0fb41
 def _plain(v): # a setting as a row keeps it
     return v if isinstance(v, (int,float,str,type(None))) else str(v)
+
+def _facts(opts): # what a row says of the settings
+    return {k:_plain(v) for k,v in opts.items() if k not in ('iters','probe')}
+
+# %% ../nbs/05_semisup.ipynb #bc1a9fee
+def _result(preds, labels, ns, iters, **kw): # of predictions (points,len(ns),runs,M)
+    points = len(preds)
+    looked_at = np.arange(1, points+1)*iters//points
+    return from_preds(preds[-1], labels, ns, iters=looked_at, curve=(preds==labels).mean(-1), **kw)
 
 # %% ../nbs/05_semisup.ipynb #59fd0e00
 def _classifier(net, x, tr, idx): # a copy of the network with a head: that of the features x, a random one without
@@ -159,7 +175,9 @@ def _one_run(net, x, tr, te, idx, **kw): # the predictions of one training
         torch.manual_seed(kw['seed'])
         return finetune(_classifier(net, x, tr, idx), tr, te, idx, **kw)
 
-def _all_runs(net, x, tr, te, draws, seed, **kw): # predictions (points,len(ns),runs,M)
+# %% ../nbs/05_semisup.ipynb #8e620b98
+def _all_runs(net, tr, te, draws, seed, probe, **kw): # predictions (points,len(ns),runs,M)
+    x = cached_features(net, tr.images) if probe else None
     turns = [(idx,seed+r) for d in draws for r,idx in enumerate(d)]
     looks = [_one_run(net, x, tr, te, idx, seed=s, **kw) for idx,s in tqdm(turns, desc='fine-tuning', leave=False)]
     preds = np.stack(looks).reshape(len(draws), len(draws[0]), -1, len(te))
@@ -184,18 +202,9 @@ def semisup_eval(
     **kwargs
 )->EvalResult:
     "Accuracy of the whole network, fine-tuned on n labels per class"
-    opts = _settings(protocol, aug, lr=lr, iters=iters, bs=bs, bn=bn)
-    t0 = time.time()
+    t0, opts = time.time(), _settings(protocol, aug, lr=lr, iters=iters, bs=bs, bn=bn)
     net, *stills, kw = eval_setup(backbone, data, **kwargs)
-    tr, te = stills
-    ns, draws = labelled_draws(tr, samples_pc, runs, seed)
-    x = cached_features(net, tr.images) if opts.pop('probe') else None
-    iters = opts['iters']
-    points = max(p for p in range(1, points+1) if iters%p==0)             # stretches of equal length
-    preds = _all_runs(net, x, tr, te, draws, seed, points=points, **opts)
-    seconds = round(time.time()-t0, 1)
-    kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed, seconds=seconds)
-    kw['info'] |= {k:_plain(v) for k,v in opts.items() if k!='iters'}
-    kw['iters'] = np.arange(1, points+1)*iters//points
-    kw['curve'] = (preds==te.labels).mean(-1)
-    return from_preds(preds[-1], te.labels, ns, **kw)
+    ns, draws = labelled_draws(stills[0], samples_pc, runs, seed)
+    preds = _all_runs(net, *stills, draws, seed, points=_looks(points, opts['iters']), **opts)
+    kw['info'] |= dict(kind='finetune', protocol=protocol, seed=seed, seconds=round(time.time()-t0, 1)) | _facts(opts)
+    return _result(preds, stills[1].labels, ns, opts['iters'], **kw)

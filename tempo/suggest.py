@@ -30,7 +30,8 @@ class Suggestion:
     def __repr__(self):
         files = {self._clip(i).file for i in self.frames}
         return f'Suggestion: {len(self)} frames of {len(files)} files'
-    def _clip(self, i): return next(c for c in self.store.clips if c.lo<=i<c.hi)     # the clip that frame `i` is of
+    def _clip(self, i): # the clip that frame `i` is of
+        return next(c for c in self.store.clips if c.lo<=i<c.hi)
     def file_name(self,
         i:int, # Frame, as the store counts
     )->str: # Such as video_frame1234.png
@@ -48,8 +49,10 @@ def _candidates(store, most, size): # numbers of evenly spaced frames, and the f
     even = np.linspace(0, len(store)-1, min(len(store), most))
     some = np.unique(even.round().astype(int))
     starts = range(0, len(some), 256)
-    return some, np.concatenate([_shrink(store[some[i:i+256]], size) for i in starts])
+    frames = [_shrink(store[some[i:i+256]], size) for i in starts]
+    return some, np.concatenate(frames)
 
+# %% ../nbs/04a_suggest.ipynb #c6f031d5
 def _clusters(x, n, dims, seed): # how many frames each of n clusters has, and which is nearest to its middle
     u = unit_features(x, x.mean(0)).numpy()
     u = PCA(min(dims, *x.shape), random_state=seed).fit_transform(u)
@@ -101,6 +104,7 @@ def _check_folders(new, train, classes): # before anything is written
     bad = [c for c in classes if not c or Path(c).name!=c or c[0]=='.']
     if bad: raise ValueError(f"class {bad[0]!r} cannot be the name of a folder")
 
+# %% ../nbs/04a_suggest.ipynb #6f922d3e
 @patch
 def write(self:Suggestion,
     folder, # Where to: `unsorted/` gets the pictures, `train/` a folder for each class
