@@ -14,7 +14,7 @@ import numpy as np, torch, torchvision
 from timm.layers import freeze_batch_norm_2d
 from .command import command
 from .backbones import LEVELS, Backbone, FeatureMaps, create_backbone
-from .checkpoint import rng_state, set_rng_state, write_checkpoint
+from .checkpoint import seeded, write_checkpoint
 from .coco import read_coco
 
 # %% ../nbs/05b_detectron.ipynb #2da40949
@@ -330,7 +330,4 @@ def train_detectron2(
     "Mask R-CNN by detectron2's trainer"
     cfg = detectron2_config(backbone, len(read_coco(train)['categories']), small=small, size=size)
     _set_run(cfg, train, val, out, iters=iters, bs=bs, lr=lr, warmup=warmup, every=every, small=small)
-    was = rng_state()
-    try:
-        with _logged(Path(out)/'log.txt'): _fit(cfg, backbone, out, record, seed, resume)
-    finally: set_rng_state(was)
+    with seeded(seed), _logged(Path(out)/'log.txt'): _fit(cfg, backbone, out, record, seed, resume)

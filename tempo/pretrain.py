@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['EARLY', 'OPTIMIZERS', 'TempoModel', 'split_early', 'TempoCallback', 'lars_scale', 'Lars', 'Ema', 'LearnerConfig',
-           'TempoLearner', 'tempo_learner', 'seeded', 'average_with', 'fit_schedule', 'keep_memory', 'TrainConfig',
-           'train_tempo']
+           'TempoLearner', 'tempo_learner', 'average_with', 'fit_schedule', 'keep_memory', 'TrainConfig', 'train_tempo']
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
-import ctypes, difflib, hashlib, json, platform, random
-from contextlib import contextmanager
+import ctypes, difflib, hashlib, json, platform
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -30,7 +28,7 @@ from .augment import augment, check_aug
 from .barlow_loss import Projector, create_loss
 from .backbones import Backbone, create_backbone, extract_features, save_backbone
 from .watch import Watch
-from .checkpoint import Checkpoint, rng_state, set_rng_state
+from .checkpoint import Checkpoint, seeded
 from .parallel import data_parallel
 
 # %% ../nbs/03_pretrain.ipynb #74100603
@@ -386,19 +384,6 @@ def show_results(self:TempoLearner,
     for column,title in {0:'frame', 1:'before', k+1:'after'}.items():
         axs[0,column].set_title(title, fontsize=9, loc='left')
     return fig
-
-# %% ../nbs/03_pretrain.ipynb #a5418873
-@contextmanager
-def seeded(
-    seed:int, # Of Python's, numpy's and PyTorch's generators
-):
-    "Random numbers from `seed` within the block; outside they go on as if nothing had happened"
-    state = rng_state()
-    random.seed(seed)
-    np.random.seed(seed%2**32)
-    torch.manual_seed(seed)
-    try: yield
-    finally: set_rng_state(state)
 
 # %% ../nbs/03_pretrain.ipynb #81b3bdec
 @torch.no_grad()

@@ -8,7 +8,7 @@ __all__ = ['CONFIGS', 'ENGINES', 'LARGE', 'coco_files', 'Pyramid', 'torchvision_
            'plot_ap']
 
 # %% ../nbs/06_segmentation.ipynb #f959e986
-import contextlib, json, time
+import json, time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +33,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 # %% ../nbs/06_segmentation.ipynb #c094ac1e
 from .utils import write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone, weights_digest
-from .checkpoint import Checkpoint, rng_state, set_rng_state, write_checkpoint
+from .checkpoint import Checkpoint, seeded, write_checkpoint
 from .loaders import NumberedDL
 from .coco import MADE_HERE, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
 from .detectron import SMALL, need_detectron2, train_detectron2
@@ -320,15 +320,6 @@ def _callbacks(out, val, record, *, iters, lr, warmup, every, small, resume):
     return [*cbs, _ClipEach()] if small else cbs
 
 # %% ../nbs/06_segmentation.ipynb #5cbfc452
-@contextlib.contextmanager
-def _seeded(seed):
-    "torch draws from `seed` on; afterwards all random numbers go on as if nothing had been drawn"
-    was = rng_state()
-    try:
-        torch.manual_seed(seed)
-        yield
-    finally: set_rng_state(was)
-
 def _learner(backbone, train, cbs, *, iters, bs, every, small, size, seed):
     "fastai's `Learner` of torchvision's network, whose heads are drawn here"
     n = len(read_coco(train)['categories'])
@@ -358,7 +349,7 @@ def train_torchvision(
 ):
     "torchvision's Mask R-CNN by fastai's `Learner`"
     cbs = _callbacks(out, val, record, iters=iters, lr=lr, warmup=warmup, every=every, small=small, resume=resume)
-    with _seeded(seed):
+    with seeded(seed):
         learn = _learner(backbone, train, cbs, iters=iters, bs=bs, every=every, small=small, size=size, seed=seed)
         with learn.no_bar(), learn.no_logging(): learn.fit(iters//every, lr)
         write_checkpoint(Path(out)/'model.pth', dict(model=learn.model.net.state_dict()))
@@ -367,8 +358,7 @@ def train_torchvision(
 def _at_end(aps):
     "Mean of the last evaluation over runs, with its interval"
     last = aps[:,-1]
-    mean, half = last.mean(), np.nan
-    if len(last)>1: half = t_halfwidth(last)
+    mean, half = last.mean(), t_halfwidth(last)
     return mean_interval(mean, mean-half, mean+half)
 
 @dataclass
