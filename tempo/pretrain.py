@@ -7,7 +7,7 @@ __all__ = ['EARLY', 'OPTIMIZERS', 'TempoModel', 'split_early', 'TempoCallback', 
            'TempoLearner', 'tempo_learner', 'average_with', 'fit_schedule', 'keep_memory', 'TrainConfig', 'train_tempo']
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
-import ctypes, difflib, hashlib, json, platform
+import ctypes, difflib, hashlib, json, platform, re
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from .barlow_loss import Projector, create_loss
 from .backbones import Backbone, create_backbone, extract_features, save_backbone
 from .watch import Watch
 from .checkpoint import Checkpoint, seeded
+from .stretches import Stretches, find_stretches
 from .parallel import data_parallel
 
 # %% ../nbs/03_pretrain.ipynb #74100603
@@ -259,6 +260,7 @@ def _takes(config):
 # %% ../nbs/03_pretrain.ipynb #d8af74e8
 class TempoLearner(Learner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` the weights it began with"
+    stretches = None  # Where `proximity='auto'` found that the subject stays
 
 def _callbacks(config, dls):
     "What every training has, and what was asked for"
@@ -313,13 +315,14 @@ def tempo_learner(
     return _build_learner(dls, config, backbone, more)
 
 # %% ../nbs/03_pretrain.ipynb #aad67108
-def _of_other_clips(dls, frames, pool):
+def _of_other_clips(learn, frames, pool):
     "(n,m) booleans: whether a frame of `pool` is of another clip; in a single clip, whether it is far away in time"
-    first = dls.train.store.bounds[:,0]
+    dl = learn.dls.train
+    first = (learn.stretches.whole if learn.stretches else dl.store.bounds)[:,0]
     clip_of = lambda f: np.searchsorted(first, f, 'right')-1
     other = clip_of(frames)[:,None]!=clip_of(pool)[None]
     if other.any(1).all(): return other
-    return abs(frames[:,None]-pool[None])>dls.train.sampler.pdf.proximity
+    return abs(frames[:,None]-pool[None])>dl.sampler.pdf.proximity
 
 def _most_alike(net, store, frames, pool, allowed, k):
     "(n,k) frames of `pool`, those that look most alike to `net` among the allowed"
@@ -339,7 +342,7 @@ def neighbours(self:TempoLearner,
 ): # Two integer arrays (n,k): with the start's weights, with today's
     "The frames of other clips that look most alike to the network, before and after"
     frames, pool = np.asarray(frames), np.asarray(pool)
-    allowed = _of_other_clips(self.dls, frames, pool)
+    allowed = _of_other_clips(self, frames, pool)
     net = self.model.backbone
     now = {k:v.clone() for k,v in net.state_dict().items()}
     found = []
@@ -445,7 +448,7 @@ def keep_memory():
 class TrainConfig(LearnerConfig):
     "The settings of `train_tempo`: those of `tempo_learner`, and those of the pairs, the schedule and the files"
     pdf:str='uniform' # Temporal-distance distribution: uniform, normal, laplace, future
-    proximity:float=300 # Its τ, σ or scale (frames)
+    proximity:object='auto' # Its τ, σ or scale: frames, or seconds such as '0.5 s'; 'auto': up to ten seconds, within stretches whose subject stays
     epochs:int=4 # Passes over all frames
     steps:int=None # Batches in all, instead of `epochs`
     bs:int=128 # Pairs a batch, of all processes together
@@ -491,12 +494,25 @@ def _check_average(config):
     least, share = 1 if config.weights is None else 0, config.average
     if not least<=share<=1: raise ValueError(f'average={share}: give a share from 0 to 1, and 1 where the start is random')
 
+# %% ../nbs/03_pretrain.ipynb #02bff8f2
+def _as_frames(proximity, fps=30.):
+    "A distance in frames, from frames or from seconds such as '0.5 s'"
+    if not isinstance(proximity, str): return proximity
+    seconds = re.fullmatch(r'([\d.]+) ?s', proximity)
+    try: return float(seconds[1])*fps if seconds else float(proximity)
+    except ValueError: pass
+    raise ValueError(f"proximity={proximity!r}: give 'auto', frames such as 30, or seconds such as '0.5 s'")
+
+def _check_distance(pdf, proximity):
+    "Refuse an unknown distribution, and a distance that makes no sense"
+    TemporalPdf(pdf, 1 if proximity=='auto' else _as_frames(proximity))
+
 # %% ../nbs/03_pretrain.ipynb #54bf8dca
 @patch
 def check(self:TrainConfig):
     "Refuse wrong values before anything is decoded or trained"
     if self.out is not None: _check_out(self.out)
-    TemporalPdf(self.pdf, self.proximity)
+    _check_distance(self.pdf, self.proximity)
     _check_schedule(self.schedule, self.warmup)
     check_bs(self.bs, max(num_distrib(),1))
     _check_length(self)
@@ -526,10 +542,18 @@ def _open_store(source, config):
     store = FrameStore.build(source, config.path, config.size)
     return split_cuts(store) if config.cuts else store
 
-def _pairs(store, config):
+def _within(store, backbone, proximity):
+    "The clips in which pairs are drawn, their distance (frames), and the stretches that were looked for, if any"
+    fps = [c.fps for c in store.clips if c.fps] or [30.]
+    if proximity!='auto': return store, _as_frames(proximity, float(np.median(fps))), None
+    found = find_stretches(store, backbone)
+    if not rank_distrib(): print(found)
+    return found.store, found.longest, found
+
+def _pairs(store, config, proximity):
     "`DataLoaders` of the pairs that the settings ask for"
     n = config.steps*config.bs if config.steps else None
-    return pair_dls(store, config.bs, pdf=config.pdf, proximity=config.proximity, seed=config.seed, n=n)
+    return pair_dls(store, config.bs, pdf=config.pdf, proximity=proximity, seed=config.seed, n=n)
 
 def _join_processes(learn, parallel, seed):
     "This process as one of several"
@@ -551,8 +575,10 @@ def _finish(learn, config, run):
     if config.average!=1: average_with(backbone, learn.start, config.average)
     last = learn.watch.history[-1]
     backbone.size = store.size
-    backbone.meta |= dict(config=run, frames=len(store), clips=len(store.clips),
+    clips = learn.stretches.whole if learn.stretches else store.clips
+    backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
                           steps=last['step']+1, train_seconds=round(last['seconds']), last=last)
+    if learn.stretches: backbone.meta['stretches'] = learn.stretches.to_dict()
 
 def _write(learn, config, save):
     "The backbone to its file; its checkpoint is no longer needed"
@@ -574,9 +600,10 @@ def train_tempo(
     with seeded(config.seed):
         backbone = config.start_backbone()
         _check_freeze(config, backbone)
-        dls = _pairs(_open_store(source, config), config)
-        learn = _build_learner(dls, config, backbone, more)
-        if dls.device.type=='cpu': keep_memory()
+        store, proximity, stretches = _within(_open_store(source, config), backbone, config.proximity)
+        learn = _build_learner(_pairs(store, config, proximity), config, backbone, more)
+        learn.stretches = stretches
+        if learn.dls.device.type=='cpu': keep_memory()
         _join_processes(learn, parallel, config.seed)
         run = _run_dict(config, more, learn)
         save = _checkpoint(config, run)
