@@ -9,7 +9,8 @@ data sets, of a linear classifier on frozen features (`fine-tuned`: of the whole
 holds is not trained again, so that a call that was cut off goes on where it was.
 
 - `start`: EfficientNet-Lite0 with its ImageNet weights, as it is.
-- `recipe`: what `train_tempo` does by default, and the same with VICReg as its loss.
+- `recipe`: what `train_tempo` did by default before it chose the distance of pairs and the share of the weights by
+  itself (`THEN`), and the same with VICReg as its loss. `bench/domains.py` measures today's default beside it.
 - the ablations: a short training (`BASE`), and one thing about it changed at a time. The one to compare with is that of
   the study `proximity` with the default's τ.
 - `one video`: `asl10/video.mp4` alone.
@@ -23,8 +24,7 @@ both; a row says how many.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
-import argparse, json, subprocess, sys, time, warnings
-from concurrent.futures import ThreadPoolExecutor
+import argparse, json, sys, time, warnings
 from pathlib import Path
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 import numpy as np, torch
@@ -34,12 +34,13 @@ from tempo.linear_eval import linear_eval
 from tempo.pretrain import train_tempo
 from tempo.rows import add_row, load_rows
 from tempo.semisup import semisup_eval
-from common import parser
+from common import accuracies, parser, side_by_side
 
 HOME = 'asl24_video'
 CLIPS = 'asl24_video/clips'
 ONE = 'asl10/video.mp4'
 DATA = dict(asl24_video=[1,5,20], asl24=[1,5], asl10=[1,5,20])     # labels per class
+THEN = dict(proximity=300, average=.85)                             # of every training here, where a setting says nothing else
 BASE = dict(steps=150, bs=96, size=96)
 THESIS = dict(opt='sgd', lr=1e-3, wd=1e-3, lmb=1e-3, proximity=30, epochs=15, bs=128, size=96, aug=None, freeze=False,
     average=1., schedule='cosine', warmup=0.)
@@ -74,10 +75,6 @@ class Copies(Callback):
     order = 4                                                        # just before TempoCallback augments them
     def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
 
-def accuracies(r):
-    "Labels per class → accuracies of the draws"
-    return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
-
 def measure(backbone, size):
     "Accuracies of linear evaluation: data set → labels per class → ten draws"
     return {d: accuracies(linear_eval(backbone, args.data/d, ns, size=size)) for d,ns in DATA.items()}
@@ -104,7 +101,7 @@ def train(study, setting, seed, settings):
     video = source(study, seed, settings.pop('clips', None))
     cbs = [Copies()] if settings.pop('copies', False) else []
     out = args.models and model_file(study, setting, seed)
-    backbone = train_tempo(video, LITE0, seed=seed, out=out, cbs=cbs, **settings).model.backbone
+    backbone = train_tempo(video, LITE0, seed=seed, out=out, cbs=cbs, **THEN | settings).model.backbone
     return backbone, {k: backbone.meta[k] for k in ('config','frames','clips','steps','train_seconds','last')}
 
 def one(study, setting, seed):
@@ -148,23 +145,11 @@ def left_to_do():
     jobs = [(study, setting, seed) for study,setting in wanted() for seed in seeds_of(study, setting)]
     return [job for job in jobs if job not in done]
 
-def child(job, began, jobs):
-    "One job in a process of its own, one of `jobs` at a time; whether it failed"
-    env = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//jobs)))
-    cmd = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--jobs', str(jobs),
-        '--one', json.dumps(job)]
-    p = subprocess.run(cmd, env=env, capture_output=True, text=True)
-    print(f'{time.perf_counter()-began:6.0f} s', *job,
-        p.stderr[-2000:] if p.returncode else 'done',
-        flush=True)
-    return p.returncode!=0
-
 def main():
-    began, todo = time.perf_counter(), left_to_do()
+    todo = left_to_do()
     together = [job for job in todo if job[0]!='speed']
     alone = [job for job in todo if job[0]=='speed']
-    with ThreadPoolExecutor(args.jobs) as ex: failed = sum(ex.map(lambda job: child(job, began, args.jobs), together))
-    failed += sum(child(job, began, 1) for job in alone)
+    failed = side_by_side(__file__, together, args.jobs) + side_by_side(__file__, alone, 1)
     if failed: sys.exit(f'{failed} failed')
 
 if __name__=='__main__':

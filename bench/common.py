@@ -1,5 +1,6 @@
 "What the benchmarks share: the command line, rounds side by side, ratios with their spread, rows and a table."
-import argparse, os, time
+import argparse, json, os, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from tempo.rows import add_row
@@ -29,6 +30,24 @@ def seconds(f, *args):
     t = time.perf_counter()
     f(*args)
     return time.perf_counter()-t
+
+def child(script, job, began, jobs):
+    "One job of `script` in a process of its own, one of `jobs` at a time; whether it failed"
+    env = os.environ | dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//jobs)))
+    cmd = [sys.executable, '-W', 'ignore', script, *sys.argv[1:], '--jobs', str(jobs), '--one', json.dumps(job)]
+    p = subprocess.run(cmd, env=env, capture_output=True, text=True)
+    said = p.stderr[-2000:] if p.returncode else 'done'
+    print(f'{time.perf_counter()-began:6.0f} s', *job, said, flush=True)
+    return p.returncode!=0
+
+def side_by_side(script, todo, jobs):
+    "The jobs of a script that takes `--one`, `jobs` at a time on their share of the cores; how many failed"
+    began = time.perf_counter()
+    with ThreadPoolExecutor(jobs) as ex: return sum(ex.map(lambda job: child(script, job, began, jobs), todo))
+
+def accuracies(r):
+    "Labels per class → accuracies of the draws, of an `EvalResult`"
+    return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}
 
 def figure(x):
     "A number for people: three digits that count"

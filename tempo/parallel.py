@@ -6,6 +6,7 @@
 __all__ = ['several_processes', 'from_first', 'sync_batchnorm', 'local_batchnorm', 'data_parallel']
 
 # %% ../nbs/02e_parallel.ipynb #3218c570
+import atexit
 import torch, torch.distributed as dist
 from torch import nn
 from timm.layers import convert_sync_batchnorm
@@ -15,7 +16,7 @@ def several_processes()->bool:
     "Whether this is one of several processes that have met"
     return dist.is_available() and dist.is_initialized() and dist.get_world_size()>1
 
-# %% ../nbs/02e_parallel.ipynb #a50735d9
+# %% ../nbs/02e_parallel.ipynb #730e782c
 def from_first(
     f, # A function without arguments
 ): # What `f()` gives in the first process, in every process
@@ -86,6 +87,10 @@ def local_batchnorm(
     return model
 
 # %% ../nbs/02e_parallel.ipynb #7e5e655f
+def _leave():
+    "Part from the other processes; a process that ends without it is now and then aborted by its own threads"
+    if several_processes(): dist.destroy_process_group()
+
 def data_parallel():
     "fastai's `DistributedTrainer` with this chapter's BatchNorm; make it before anything is put on a device"
     try: from fastai.distributed import DistributedTrainer
@@ -99,4 +104,5 @@ def data_parallel():
         def after_fit(self):
             super().after_fit()
             local_batchnorm(self.learn.model)
+    atexit.register(_leave)
     return DataParallel(sync_bn=False, cpu=not torch.cuda.is_available())

@@ -29,7 +29,8 @@ from .barlow_loss import Projector, create_loss
 from .backbones import Backbone, create_backbone, extract_features, save_backbone
 from .watch import Watch
 from .checkpoint import Checkpoint, seeded
-from .stretches import Stretches, find_stretches
+from .stretches import find_stretches
+from .evidence import MOST, Evidence, StretchProbe
 from .parallel import data_parallel
 
 # %% ../nbs/03_pretrain.ipynb #74100603
@@ -260,7 +261,8 @@ def _takes(config):
 # %% ../nbs/03_pretrain.ipynb #d8af74e8
 class TempoLearner(Learner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` the weights it began with"
-    stretches = None  # Where `proximity='auto'` found that the subject stays
+    stretches = None  # Where the subject was found to stay
+    evidence = None   # What training taught, as far as it decided the share of the weights
 
 def _callbacks(config, dls):
     "What every training has, and what was asked for"
@@ -458,7 +460,7 @@ class TrainConfig(LearnerConfig):
     out:object='tempo.safetensors' # Where the backbone goes; None: nowhere
     seed:int=42 # Of the pairs, the projector and the augmentation
     path:object=None # The store's folder; None: one in the user's cache
-    average:float=None # Weight interpolation: 0 is the start, 1 the trained weights; None: .85, and 1 where the start is random
+    average:object=None # Weight interpolation: 0 is the start, 1 the trained weights; None or 'auto': by what was learnt, .85 at most; 1 where the start is random
     schedule:str='one_cycle' # 'one_cycle' or 'cosine'
     warmup:float=.25 # Share of the training in which the rate rises
     cuts:bool=True # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is
@@ -472,7 +474,7 @@ TrainConfig.__delwrap__ = LearnerConfig     # where docments looks for the comme
 def __post_init__(self:TrainConfig):
     "Settle what was left open"
     LearnerConfig.__post_init__(self)
-    if self.average is None: self.average = 1. if self.weights is None else .85
+    if self.average in (None,'auto'): self.average = 1. if self.weights is None else 'auto'
     if self.out is not None: self.out = Path(self.out).expanduser()
 
 # %% ../nbs/03_pretrain.ipynb #ca0ad771
@@ -492,9 +494,10 @@ def _check_length(config):
 def _check_average(config):
     "A share; nothing can be kept of a random start"
     least, share = 1 if config.weights is None else 0, config.average
+    if share=='auto': return
     if not least<=share<=1: raise ValueError(f'average={share}: give a share from 0 to 1, and 1 where the start is random')
 
-# %% ../nbs/03_pretrain.ipynb #02bff8f2
+# %% ../nbs/03_pretrain.ipynb #8454da28
 def _as_frames(proximity, fps=30.):
     "A distance in frames, from frames or from seconds such as '0.5 s'"
     if not isinstance(proximity, str): return proximity
@@ -542,15 +545,20 @@ def _open_store(source, config):
     store = FrameStore.build(source, config.path, config.size)
     return split_cuts(store) if config.cuts else store
 
-def _within(store, backbone, proximity):
-    "The clips in which pairs are drawn, their distance (frames), and the stretches that were looked for, if any"
-    fps = [c.fps for c in store.clips if c.fps] or [30.]
-    if proximity!='auto': return store, _as_frames(proximity, float(np.median(fps))), None
+def _look_through(store, backbone, config):
+    "The stretches of the video, where the distance of pairs or the share of the weights depends on them"
+    if 'auto' not in (config.proximity, config.average): return None
     found = find_stretches(store, backbone)
-    if not rank_distrib(): print(found)
-    return found.store, found.longest, found
+    if config.proximity=='auto' and not rank_distrib(): print(found)
+    return found
 
-def _pairs(store, config, proximity):
+def _within(store, found, proximity):
+    "The clips in which pairs are drawn, and their distance (frames)"
+    if proximity=='auto': return found.store, found.longest
+    fps = [c.fps for c in store.clips if c.fps] or [30.]
+    return store, _as_frames(proximity, float(np.median(fps)))
+
+def _pairs(config, store, proximity):
     "`DataLoaders` of the pairs that the settings ask for"
     n = config.steps*config.bs if config.steps else None
     return pair_dls(store, config.bs, pdf=config.pdf, proximity=proximity, seed=config.seed, n=n)
@@ -569,16 +577,36 @@ def _fit(learn, config, save):
     lr = slice(*config.lr) if isinstance(config.lr, (tuple,list)) else config.lr
     fit_schedule(learn, epochs, lr, schedule=config.schedule, warmup=config.warmup, wd=config.wd, cbs=save)
 
+def _weigh(learn):
+    "How well the start tells stretches apart, and how well the weights do at `MOST` of the way; the weights stay as they are"
+    backbone, probe = learn.model.backbone, StretchProbe(learn.stretches)
+    trained = {k: v.clone() for k,v in backbone.state_dict().items()}
+    found = []
+    for share in (0, MOST):
+        average_with(backbone, learn.start, share)
+        found.append(probe(backbone))
+        backbone.load_state_dict(trained)
+    return Evidence(*found)
+
+def _share(learn, average):
+    "How far the weights go from the start: as was said, or as the evidence says"
+    if average!='auto': return average
+    learn.evidence = _weigh(learn)
+    if not rank_distrib(): print(learn.evidence)
+    return learn.evidence.share
+
 def _finish(learn, config, run):
     "Weight interpolation, and what the backbone says of its training"
     backbone, store = learn.model.backbone, learn.dls.train.store
-    if config.average!=1: average_with(backbone, learn.start, config.average)
+    share = _share(learn, config.average)
+    if share!=1: average_with(backbone, learn.start, share)
     last = learn.watch.history[-1]
     backbone.size = store.size
-    clips = learn.stretches.whole if learn.stretches else store.clips
+    clips = store.clips if learn.stretches is None else learn.stretches.whole
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
                           steps=last['step']+1, train_seconds=round(last['seconds']), last=last)
-    if learn.stretches: backbone.meta['stretches'] = learn.stretches.to_dict()
+    for found in ('stretches','evidence'):
+        if getattr(learn, found): backbone.meta[found] = getattr(learn, found).to_dict()
 
 def _write(learn, config, save):
     "The backbone to its file; its checkpoint is no longer needed"
@@ -600,10 +628,12 @@ def train_tempo(
     with seeded(config.seed):
         backbone = config.start_backbone()
         _check_freeze(config, backbone)
-        store, proximity, stretches = _within(_open_store(source, config), backbone, config.proximity)
-        learn = _build_learner(_pairs(store, config, proximity), config, backbone, more)
-        learn.stretches = stretches
-        if learn.dls.device.type=='cpu': keep_memory()
+        store = _open_store(source, config)
+        found = _look_through(store, backbone, config)
+        dls = _pairs(config, *_within(store, found, config.proximity))
+        learn = _build_learner(dls, config, backbone, more)
+        learn.stretches = found
+        if dls.device.type=='cpu': keep_memory()
         _join_processes(learn, parallel, config.seed)
         run = _run_dict(config, more, learn)
         save = _checkpoint(config, run)

@@ -1,0 +1,145 @@
+"""Where temporal coherence helps, and where not: the start, today's default, and fixed distances of pairs, on video whose
+subject stays, on video whose subject changes, and on little video.
+
+    python bench/domains.py [--data ../shared/data] [--only DOMAIN,DOMAIN:SETTING] [--seeds 42,1,2] [--jobs 2] [--full 0]
+        [--out results/domains.jsonl]
+
+A row is one training of EfficientNet-Lite0 from its ImageNet weights. It holds the stretches that were found, what the
+training taught by `tempo.evidence`, and accuracies of linear evaluation on labelled stills: of the backbone as
+`train_tempo` gives it (`kept`), and of the same training with its weights at a given share of the way from the start. The
+setting `start` trains nothing. What `--out` already holds is not trained again.
+
+- `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
+  with cuts for fades. `half seconds`: the subject changes twice a second.
+- `clips`: one subject each. `one clip`, `five clips`: little video of them.
+- `ultrasound`: a clip is one patient. `mouse`: one take; its class is where the head points. `one room`: ten takes in one
+  file, whose cuts are not used.
+
+Trainings are short (`SHORT`), so that many fit into a night on two cores. `--full 1` takes the defaults instead.
+"""
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
+import argparse, json, subprocess, sys, time, warnings
+from pathlib import Path
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+import numpy as np
+from fastcore.xdg import xdg_cache_home
+from fastai.callback.core import Callback
+from tempo.backbones import LITE0, create_backbone
+from tempo.linear_eval import linear_eval
+from tempo.pretrain import average_with, train_tempo
+from tempo.rows import add_row, load_rows
+from tempo.stills import labelled
+from common import accuracies, parser, side_by_side
+
+SHORT = dict(steps=345, bs=96, size=96)
+SIGNS = dict(asl24_video=[1,5,20], asl24=[1,5])              # labels per class
+LITTLE = SIGNS | dict(asl10=[1,5])
+DOMAINS = {                                                  # domain → where its video is, what it is measured on
+    'streams': ('streams', SIGNS), 'clips': ('asl24_video/clips', SIGNS),
+    'ultrasound': ('pocus/clips', dict(pocus=[1,5,20])), 'mouse': ('mouse/video.mp4', dict(mouse=[1,5])),
+    'one room': ('asl10/video.mp4', LITTLE), 'one clip': ('asl24_video/clips', LITTLE),
+    'five clips': ('asl24_video/clips', LITTLE), 'half seconds': ('streams', SIGNS), 'hard joins': ('streams', SIGNS)}
+STREAMS = {                                                  # what `make_streams.py` is told
+    'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
+SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
+    'start': None, 'auto': dict(), '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1)}
+SHARES = (.5, .85)
+
+class Copies(Callback):
+    "Both views from one frame: what is left without time"
+    order = 4                                                # just before TempoCallback augments them
+    def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
+
+class Trained(Callback):
+    "The weights as training left them, before they are interpolated with the start's"
+    def after_fit(self): self.weights = {k: v.clone() for k,v in self.learn.model.backbone.state_dict().items()}
+
+def streams(domain):
+    "A folder of continuous video, made where it is not there yet"
+    out = xdg_cache_home()/'tempo'/'bench'/domain.replace(' ','_')
+    if (out/'spans.csv').exists(): return out
+    tool = args.data.parent/'tools'/'make_streams.py'
+    subprocess.run([sys.executable, tool, args.data/'asl24_video/clips', out, *STREAMS[domain]], check=True)
+    return out
+
+def some_clips(n, seed):
+    "A few of the clips; which ones, the seed decides"
+    files = sorted((args.data/'asl24_video/clips').glob('*.mp4'))
+    chosen = np.random.default_rng(seed).choice(len(files), n, replace=False)
+    return [files[i] for i in sorted(chosen)]
+
+def source(domain, seed):
+    "What is trained on"
+    few = {'one clip': 1, 'five clips': 5}
+    if domain in few: return some_clips(few[domain], seed)
+    return streams(domain) if domain in STREAMS else args.data/DOMAINS[domain][0]
+
+def balanced(r, y):
+    "Labels per class → mean over classes of the share that is right, for each draw"
+    classes = [y==c for c in np.unique(y)]
+    right = r.preds==y
+    means = np.mean([right[...,c].mean(-1) for c in classes], axis=0)
+    return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, means)}
+
+def measure(backbone, domain, size):
+    "Data set → accuracies, and balanced accuracies where classes differ in size"
+    found = {}
+    for d,ns in DOMAINS[domain][1].items():
+        y = labelled(args.data/d, 16)[1].labels
+        r = linear_eval(backbone, args.data/d, ns, size=size, cache=False)
+        found[d] = accuracies(r)
+        if len(set(np.bincount(y)))>1: found[f'{d}, balanced'] = balanced(r, y)
+    return found
+
+def train(domain, setting, seed, how):
+    "One training: what its row says, and the accuracies of its weights at several shares"
+    trained = Trained()
+    cbs = [trained]+[Copies()]*(setting=='copies')
+    learn = train_tempo(source(domain, seed), LITE0, seed=seed, out=None, cbs=cbs, cuts=domain!='one room', **how | SETTINGS[setting])
+    b = learn.model.backbone
+    size, row = b.size, {k: b.meta[k] for k in ('config','frames','clips','steps','train_seconds','stretches','evidence','last')}
+    accs = dict(kept=measure(b, domain, size))
+    for share in SHARES:
+        b.load_state_dict(trained.weights)
+        average_with(b, learn.start, share)
+        accs[str(share)] = measure(b, domain, size)
+    return row, accs
+
+def one(domain, setting, seed):
+    "One training (none for the start), measured, and its row"
+    t, how = time.perf_counter(), {} if args.full else SHORT
+    size, row = how.get('size', 128), {}
+    if setting=='start': accs = dict(kept=measure(create_backbone(LITE0), domain, size))
+    else: row, accs = train(domain, setting, seed, how)
+    add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
+        accs=accs, seconds=round(time.perf_counter()-t), **row)
+
+def wanted():
+    "(domain, setting) of what `--only` names"
+    which = []
+    for word in args.only.split(','):
+        domain, _, setting = word.partition(':')
+        which += [(domain, s) for s in ([setting] if setting else SETTINGS)]
+    for domain,setting in which:
+        if domain in DOMAINS and setting in SETTINGS: continue
+        sys.exit(f"--only: {domain}:{setting} is no domain and setting. Domains: {', '.join(DOMAINS)}. Settings: {', '.join(SETTINGS)}")
+    return which
+
+def left_to_do():
+    "Jobs (domain, setting, seed) that the results file does not hold yet, seed by seed"
+    rows = load_rows(args.out) if args.out.exists() else []
+    done = {(r['domain'], r['setting'], r['seed'], r['full']) for r in rows}
+    seeds = [int(s) for s in args.seeds.split(',')]
+    jobs = [(domain, setting, seed) for k,seed in enumerate(seeds) for domain,setting in wanted() if setting!='start' or not k]
+    return [job for job in jobs if (*job, args.full) not in done]
+
+if __name__=='__main__':
+    rows = Path(__file__).resolve().parent.parent/'results'/'domains.jsonl'
+    p = parser(__doc__, data=Path('../shared/data'), only=','.join(DOMAINS), seeds='42,1,2', jobs=2, full=0, out=rows)
+    p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
+    args = p.parse_args()
+    if args.one: one(*args.one)
+    else:
+        failed = side_by_side(__file__, left_to_do(), args.jobs)
+        if failed: sys.exit(f'{failed} failed')
