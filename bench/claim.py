@@ -57,7 +57,7 @@ STUDIES = {                                                         # study → 
     'augmentation': {'off': dict(aug=None), 'light': dict(aug='light')},
     'video': {f'{n} clip'+'s'*(n>1): dict(clips=n) for n in (1,5,15)},
     'frozen': {'nothing': dict(freeze=False)} | {layer: dict(freeze=layer) for layer in ('blocks.1','blocks.2','blocks.4')},
-    'start of the weights': {'random': dict(weights=None)},
+    'start of the weights': {'random': dict(weights=None, average=1.)},
     'loss': {'vicreg': dict(loss='vicreg')},
     'steps': {'50': dict(steps=50), '500': dict(steps=500)},
     'average': {'1': dict(average=1.)},
