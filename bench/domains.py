@@ -24,6 +24,7 @@ from pathlib import Path
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 import numpy as np
 from fastcore.xdg import xdg_cache_home
+from filelock import FileLock
 from fastai.callback.core import Callback
 from tempo.backbones import LITE0, create_backbone
 from tempo.linear_eval import linear_eval
@@ -58,9 +59,11 @@ class Trained(Callback):
 def streams(domain):
     "A folder of continuous video, made where it is not there yet"
     out = xdg_cache_home()/'tempo'/'bench'/domain.replace(' ','_')
-    if (out/'spans.csv').exists(): return out
-    tool = args.data.parent/'tools'/'make_streams.py'
-    subprocess.run([sys.executable, tool, args.data/'asl24_video/clips', out, *STREAMS[domain]], check=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{out}.lock'):                            # two jobs may want the same video
+        if not (out/'spans.csv').exists():
+            tool = args.data.parent/'tools'/'make_streams.py'
+            subprocess.run([sys.executable, tool, args.data/'asl24_video/clips', out, *STREAMS[domain]], check=True)
     return out
 
 def some_clips(n, seed):
