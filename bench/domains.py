@@ -28,7 +28,7 @@ from filelock import FileLock
 from fastai.callback.core import Callback
 from tempo.backbones import LITE0, create_backbone
 from tempo.linear_eval import linear_eval
-from tempo.pretrain import average_with, train_tempo
+from tempo.pretrain import train_tempo
 from tempo.rows import add_row, load_rows
 from tempo.stills import labelled
 from common import accuracies, parser, side_by_side
@@ -52,10 +52,6 @@ class Copies(Callback):
     order = 4                                                # just before TempoCallback augments them
     def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
 
-class Trained(Callback):
-    "The weights as training left them, before they are interpolated with the start's"
-    def after_fit(self): self.weights = {k: v.clone() for k,v in self.learn.model.backbone.state_dict().items()}
-
 def streams(domain):
     "A folder of continuous video, made where it is not there yet"
     out = xdg_cache_home()/'tempo'/'bench'/domain.replace(' ','_')
@@ -67,7 +63,7 @@ def streams(domain):
     return out
 
 def some_clips(n, seed):
-    "A few of the clips; which ones, the seed decides"
+    "A few of the clips; the seed decides which"
     files = sorted((args.data/'asl24_video/clips').glob('*.mp4'))
     chosen = np.random.default_rng(seed).choice(len(files), n, replace=False)
     return [files[i] for i in sorted(chosen)]
@@ -97,16 +93,13 @@ def measure(backbone, domain, size):
 
 def train(domain, setting, seed, how):
     "One training: what its row says, and the accuracies of its weights at several shares"
-    trained = Trained()
-    cbs = [trained]+[Copies()]*(setting=='copies')
-    learn = train_tempo(source(domain, seed), LITE0, seed=seed, out=None, cbs=cbs, cuts=domain!='one room', **how | SETTINGS[setting])
+    how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
+    cbs = [Copies()] if setting=='copies' else []
+    learn = train_tempo(source(domain, seed), LITE0, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
     size, row = b.size, {k: b.meta[k] for k in ('config','frames','clips','steps','train_seconds','stretches','evidence','last')}
     accs = dict(kept=measure(b, domain, size))
-    for share in SHARES:
-        b.load_state_dict(trained.weights)
-        average_with(b, learn.start, share)
-        accs[str(share)] = measure(b, domain, size)
+    for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
     return row, accs
 
 def one(domain, setting, seed):

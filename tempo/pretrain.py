@@ -470,7 +470,7 @@ class TrainConfig(LearnerConfig):
     out:object='tempo.safetensors' # Where the backbone goes; None: nowhere
     seed:int=42 # Of the pairs, the projector and the augmentation
     path:object=None # The store's folder; None: one in the user's cache
-    average:object=None # Weight interpolation: 0 is the start, 1 the trained weights; None or 'auto': by what was learnt, .85 at most; 1 where the start is random
+    average:object=None # Weight interpolation: 0 is the start, 1 the trained weights; 'auto': by what was learnt, .85 at most; None: 'auto' where `proximity` is, else .85; 1 where the start is random
     schedule:str='one_cycle' # 'one_cycle' or 'cosine'
     warmup:float=.25 # Share of the training in which the rate rises
     cuts:bool=True # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is
@@ -485,7 +485,8 @@ TrainConfig.__delwrap__ = LearnerConfig     # where docments looks for the comme
 def __post_init__(self:TrainConfig):
     "Settle what was left open"
     LearnerConfig.__post_init__(self)
-    if self.average in (None,'auto'): self.average = 1. if self.weights is None else 'auto'
+    if self.weights is None and self.average in (None,'auto'): self.average = 1.
+    if self.average is None: self.average = 'auto' if self.proximity=='auto' else MOST
     if self.out is not None: self.out = Path(self.out).expanduser()
 
 # %% ../nbs/03_pretrain.ipynb #ca0ad771
