@@ -7,7 +7,8 @@ subject stays, on video whose subject changes, and on little video.
 A row is one training of EfficientNet-Lite0 from its ImageNet weights. It holds the stretches that were found, what the
 training taught by `tempo.evidence`, and accuracies of linear evaluation on labelled stills: of the backbone as
 `train_tempo` gives it (`kept`), and of the same training with its weights at a given share of the way from the start. The
-setting `start` trains nothing. What `--out` already holds is not trained again.
+setting `start` trains nothing. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out`
+already holds is not trained again.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
   with cuts for fades. `half seconds`: the subject changes twice a second.
@@ -28,6 +29,7 @@ from filelock import FileLock
 from fastai.callback.core import Callback
 from tempo.backbones import LITE0, create_backbone
 from tempo.linear_eval import linear_eval
+from tempo.pilot import judge_evidence, pilot
 from tempo.pretrain import train_tempo
 from tempo.rows import add_row, load_rows
 from tempo.stills import labelled
@@ -44,7 +46,7 @@ DOMAINS = {                                                  # domain → where 
 STREAMS = {                                                  # what `make_streams.py` is told
     'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
-    'start': None, 'auto': dict(), '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1)}
+    'start': None, 'auto': dict(), '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1), 'pilot': None}
 SHARES = (.5, .85)
 
 class Copies(Callback):
@@ -102,11 +104,19 @@ def train(domain, setting, seed, how):
     for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
     return row, accs
 
+def piloted(domain, seed, how):
+    "What a pilot says, judged by labelled stills of the domain and by the video alone"
+    home = next(iter(DOMAINS[domain][1]))
+    settings = {k: v for k,v in how.items() if k!='steps'} | dict(cuts=domain!='one room', seed=seed)
+    p = pilot(source(domain, seed), LITE0, data=args.data/home, **settings)
+    return dict(pilot=p.to_dict(), without_stills=judge_evidence(p.stretches, p.evidence))
+
 def one(domain, setting, seed):
     "One training (none for the start), measured, and its row"
     t, how = time.perf_counter(), {} if args.full else SHORT
     size, row = how.get('size', 128), {}
     if setting=='start': accs = dict(kept=measure(create_backbone(LITE0), domain, size))
+    elif setting=='pilot': row, accs = piloted(domain, seed, how), {}
     else: row, accs = train(domain, setting, seed, how)
     add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
         accs=accs, seconds=round(time.perf_counter()-t), **row)
