@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FEWEST', 'FULL', 'MOST', 'stretch_pairs', 'told_apart', 'far_apart', 'StretchProbe', 'Evidence']
 
-# %% ../nbs/02g_evidence.ipynb #88d721ce
+# %% ../nbs/02g_evidence.ipynb #cabf3f08
 from dataclasses import dataclass, field
 import numpy as np, torch
 from fastcore.basics import patch
@@ -13,7 +13,7 @@ from .statistics import mean_interval, t_halfwidth
 from .backbones import extract_features
 from .stretches import FrameSubset, Stretches
 
-# %% ../nbs/02g_evidence.ipynb #1d426ef3
+# %% ../nbs/02g_evidence.ipynb #fa4dc29c
 def stretch_pairs(
     found:Stretches, # Of the video
     *,
@@ -30,7 +30,7 @@ def stretch_pairs(
     second = rng.integers(first+gap, some[:,1])
     return np.stack([first, second], 1).reshape(-1,2)
 
-# %% ../nbs/02g_evidence.ipynb #2cda3641
+# %% ../nbs/02g_evidence.ipynb #779c5ad9
 def _centred(x, mean):
     "Features around `mean`, at length 1; 0 where they are the mean"
     return torch.nn.functional.normalize(x-mean, dim=1)
@@ -49,7 +49,7 @@ def told_apart(
     less = (alike<own-1e-6) + .5*(abs(alike-own)<=1e-6)      # what looks exactly alike counts half
     return (less*far).sum(1)/far.sum(1)
 
-# %% ../nbs/02g_evidence.ipynb #b5d2b475
+# %% ../nbs/02g_evidence.ipynb #e5f1ae88
 def far_apart(
     found:Stretches, # Of the video
     pairs, # (n,2) frames, from `stretch_pairs`
@@ -59,7 +59,7 @@ def far_apart(
     other = clip[:,:1]!=clip[None,:,1]
     return other | (abs(pairs[:,:1]-pairs[None,:,1])>found.longest)
 
-# %% ../nbs/02g_evidence.ipynb #93dc5d4d
+# %% ../nbs/02g_evidence.ipynb #96474d07
 FEWEST = 8  # pairs that an answer needs
 
 class StretchProbe:
@@ -81,8 +81,8 @@ class StretchProbe:
         if len(self)<FEWEST: return np.zeros(0)
         return told_apart(backbone, self.store, self.pairs, self.far)
 
-# %% ../nbs/02g_evidence.ipynb #8687b14f
-FULL = .03    # gain from which weights go as far as they may
+# %% ../nbs/02g_evidence.ipynb #c2749637
+FULL = .015   # gain, at the lower end of its interval, from which weights go as far as they may
 MOST = .85    # of the way from the start to the trained weights
 
 @dataclass
@@ -102,10 +102,10 @@ class Evidence:
     @property
     def share(self):
         "How far weights may go from the start: 0 stays there, `MOST` is as far as is good"
-        gain, low, _ = self.gain
-        return round(MOST*min(gain/FULL, 1), 3) if low>0 else 0.
+        _, low, _ = self.gain
+        return round(MOST*float(np.clip(low/FULL, 0, 1)), 3)
 
-# %% ../nbs/02g_evidence.ipynb #e89b2744
+# %% ../nbs/02g_evidence.ipynb #60c7329d
 @patch
 def to_dict(self:Evidence)->dict: # Of numbers
     "What was measured and what follows, for a file or a table"
