@@ -46,8 +46,10 @@ DOMAINS = {                                                  # domain → where 
 STREAMS = {                                                  # what `make_streams.py` is told
     'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
-    'start': None, 'auto': dict(), '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1), 'pilot': None}
+    'start': None, 'pilot': None, 'auto': dict(),
+    '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1)}
 SHARES = (.5, .85)
+KEPT = ('config','frames','clips','steps','train_seconds','stretches','evidence','last')   # of a backbone's header
 
 class Copies(Callback):
     "Both views from one frame: what is left without time"
@@ -90,7 +92,8 @@ def measure(backbone, domain, size):
         y = labelled(args.data/d, 16)[1].labels
         r = linear_eval(backbone, args.data/d, ns, size=size, cache=False)
         found[d] = accuracies(r)
-        if len(set(np.bincount(y)))>1: found[f'{d}, balanced'] = balanced(r, y)
+        sizes = set(np.bincount(y))
+        if len(sizes)>1: found[f'{d}, balanced'] = balanced(r, y)
     return found
 
 def train(domain, setting, seed, how):
@@ -99,7 +102,8 @@ def train(domain, setting, seed, how):
     cbs = [Copies()] if setting=='copies' else []
     learn = train_tempo(source(domain, seed), LITE0, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
-    size, row = b.size, {k: b.meta[k] for k in ('config','frames','clips','steps','train_seconds','stretches','evidence','last')}
+    size = b.size
+    row = {k: b.meta[k] for k in KEPT}
     accs = dict(kept=measure(b, domain, size))
     for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
     return row, accs
@@ -107,7 +111,7 @@ def train(domain, setting, seed, how):
 def piloted(domain, seed, how):
     "What a pilot says, judged by labelled stills of the domain and by the video alone"
     home = next(iter(DOMAINS[domain][1]))
-    settings = {k: v for k,v in how.items() if k!='steps'} | dict(cuts=domain!='one room', seed=seed)
+    settings = dict(cuts=domain!='one room', seed=seed) | how
     p = pilot(source(domain, seed), LITE0, data=args.data/home, **settings)
     return dict(pilot=p.to_dict(), without_stills=judge_evidence(p.stretches, p.evidence))
 
@@ -127,9 +131,10 @@ def wanted():
     for word in args.only.split(','):
         domain, _, setting = word.partition(':')
         which += [(domain, s) for s in ([setting] if setting else SETTINGS)]
+    known = f"Domains: {', '.join(DOMAINS)}. Settings: {', '.join(SETTINGS)}"
     for domain,setting in which:
         if domain in DOMAINS and setting in SETTINGS: continue
-        sys.exit(f"--only: {domain}:{setting} is no domain and setting. Domains: {', '.join(DOMAINS)}. Settings: {', '.join(SETTINGS)}")
+        sys.exit(f'--only: {domain}:{setting} is no domain and setting. {known}')
     return which
 
 def left_to_do():
@@ -137,7 +142,10 @@ def left_to_do():
     rows = load_rows(args.out) if args.out.exists() else []
     done = {(r['domain'], r['setting'], r['seed'], r['full']) for r in rows}
     seeds = [int(s) for s in args.seeds.split(',')]
-    jobs = [(domain, setting, seed) for k,seed in enumerate(seeds) for domain,setting in wanted() if setting!='start' or not k]
+    jobs = []
+    for seed in seeds:
+        of_seed = [(*what, seed) for what in wanted()]
+        jobs += [job for job in of_seed if seed==seeds[0] or job[1]!='start']
     return [job for job in jobs if (*job, args.full) not in done]
 
 if __name__=='__main__':

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FEWEST', 'FULL', 'MOST', 'stretch_pairs', 'told_apart', 'far_apart', 'StretchProbe', 'Evidence']
 
-# %% ../nbs/02g_evidence.ipynb #cabf3f08
+# %% ../nbs/02g_evidence.ipynb #f2c1d4c3
 from dataclasses import dataclass, field
 import numpy as np, torch
 from fastcore.basics import patch
@@ -13,7 +13,7 @@ from .statistics import mean_interval, t_halfwidth
 from .backbones import extract_features
 from .stretches import FrameSubset, Stretches
 
-# %% ../nbs/02g_evidence.ipynb #fa4dc29c
+# %% ../nbs/02g_evidence.ipynb #023330e1
 def stretch_pairs(
     found:Stretches, # Of the video
     *,
@@ -30,7 +30,7 @@ def stretch_pairs(
     second = rng.integers(first+gap, some[:,1])
     return np.stack([first, second], 1).reshape(-1,2)
 
-# %% ../nbs/02g_evidence.ipynb #779c5ad9
+# %% ../nbs/02g_evidence.ipynb #16520d1e
 def _centred(x, mean):
     "Features around `mean`, at length 1; 0 where they are the mean"
     return torch.nn.functional.normalize(x-mean, dim=1)
@@ -49,7 +49,7 @@ def told_apart(
     less = (alike<own-1e-6) + .5*(abs(alike-own)<=1e-6)      # what looks exactly alike counts half
     return (less*far).sum(1)/far.sum(1)
 
-# %% ../nbs/02g_evidence.ipynb #e5f1ae88
+# %% ../nbs/02g_evidence.ipynb #389951fa
 def far_apart(
     found:Stretches, # Of the video
     pairs, # (n,2) frames, from `stretch_pairs`
@@ -57,9 +57,10 @@ def far_apart(
     "Whether the second frame of each pair is far away from the first of each"
     clip = np.searchsorted(found.whole[:,0], pairs, 'right')
     other = clip[:,:1]!=clip[None,:,1]
-    return other | (abs(pairs[:,:1]-pairs[None,:,1])>found.longest)
+    distance = abs(pairs[:,:1]-pairs[None,:,1])
+    return other | (distance>found.longest)
 
-# %% ../nbs/02g_evidence.ipynb #96474d07
+# %% ../nbs/02g_evidence.ipynb #844ba99f
 FEWEST = 8  # pairs that an answer needs
 
 class StretchProbe:
@@ -71,7 +72,8 @@ class StretchProbe:
         pairs = stretch_pairs(found, **kwargs)
         far = far_apart(found, pairs)
         some = far.any(1)
-        self.store, self.pairs, self.far = found.store, pairs[some], far[np.ix_(some,some)]
+        self.store, self.pairs = found.store, pairs[some]
+        self.far = far[np.ix_(some, some)]
 
     def __len__(self): return len(self.pairs)
     def __call__(self,
@@ -81,7 +83,7 @@ class StretchProbe:
         if len(self)<FEWEST: return np.zeros(0)
         return told_apart(backbone, self.store, self.pairs, self.far)
 
-# %% ../nbs/02g_evidence.ipynb #c2749637
+# %% ../nbs/02g_evidence.ipynb #ae2a5ccc
 FULL = .015   # gain, at the lower end of its interval, from which weights go as far as they may
 MOST = .85    # of the way from the start to the trained weights
 
@@ -96,8 +98,8 @@ class Evidence:
         "Mean gain, and the ends of its 95 % interval; zeros where there are too few pairs"
         if len(self.before)<FEWEST: return 0., 0., 0.
         change = self.after-self.before
-        half = float(t_halfwidth(change))
-        return float(change.mean()), float(change.mean())-half, float(change.mean())+half
+        mean, half = float(change.mean()), float(t_halfwidth(change))
+        return mean, mean-half, mean+half
 
     @property
     def share(self):
@@ -105,18 +107,20 @@ class Evidence:
         _, low, _ = self.gain
         return round(MOST*float(np.clip(low/FULL, 0, 1)), 3)
 
-# %% ../nbs/02g_evidence.ipynb #60c7329d
+# %% ../nbs/02g_evidence.ipynb #9fda694b
 @patch
 def to_dict(self:Evidence)->dict: # Of numbers
     "What was measured and what follows, for a file or a table"
     gain, low, high = (round(x, 4) for x in self.gain)
-    mean = lambda x: round(float(x.mean()), 4) if len(x) else None
-    return dict(pairs=len(self.before), before=mean(self.before), after=mean(self.after), gain=gain, low=low, high=high, share=self.share)
+    enough = len(self.before)>0
+    before, after = (round(float(x.mean()), 4) if enough else None for x in (self.before, self.after))
+    change = dict(gain=gain, low=low, high=high, share=self.share)
+    return dict(pairs=len(self.before), before=before, after=after) | change
 
 @patch
 def __repr__(self:Evidence):
     if len(self.before)<FEWEST: return f'{len(self.before)} pairs of frames are too few to say what was learnt: the start is kept'
-    d = self.to_dict()
+    before, after = self.before.mean(), self.after.mean()
     gain = mean_interval(*self.gain, digits=3, scale=1, sign=True)
-    return (f"stretches are told apart with {d['before']:.3f} before training and {d['after']:.3f} after it (1 is perfect, .5 is chance), "
-            f"{gain}: weights go {d['share']:.2f} of the way")
+    return (f"stretches are told apart with {before:.3f} before training and {after:.3f} after it (1 is perfect, .5 is chance), "
+            f"{gain}: weights go {self.share:.2f} of the way")

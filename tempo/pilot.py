@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['judge_evidence', 'judge_stills', 'some_video', 'Pilot', 'pilot']
 
-# %% ../nbs/05c_pilot.ipynb #104cf42c
+# %% ../nbs/05c_pilot.ipynb #3ee73615
 import time
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
@@ -17,7 +17,7 @@ from .pretrain import TrainConfig, train_tempo
 from .linear_eval import linear_eval
 from .report import Comparison, compare
 
-# %% ../nbs/05c_pilot.ipynb #5c893cf0
+# %% ../nbs/05c_pilot.ipynb #03a214d7
 def _why_too_few(found):
     "Why a video has too few stretches to ask about"
     stays = np.median(found.frames)/found.fps
@@ -26,7 +26,7 @@ def _why_too_few(found):
     if len(found)<=len(found.whole) and seconds>=60: return 'nothing changes within a clip: nothing moves, or each clip shows one sight'
     return f'there is little video: {seconds:.0f} s with {len(found)} stretches'
 
-# %% ../nbs/05c_pilot.ipynb #75af037c
+# %% ../nbs/05c_pilot.ipynb #b2e4940f
 def judge_evidence(
     found:Stretches, # Of the video
     evidence:Evidence, # Of a short training
@@ -40,7 +40,7 @@ def judge_evidence(
     if start>=1-2*FULL: return 'no', f'the start tells stretches apart already ({start:.3f}; 1 is perfect), so there is little to learn'
     return 'not enough evidence', 'a short training changed too little to be told from chance'
 
-# %% ../nbs/05c_pilot.ipynb #31422075
+# %% ../nbs/05c_pilot.ipynb #29309494
 def judge_stills(
     differences:pd.DataFrame, # Of a `Comparison` with the start: `low_stills` and `high_stills` for each number of labels per class
 )->tuple: # 'yes', 'no' or 'not enough evidence', and why
@@ -52,7 +52,7 @@ def judge_stills(
     if better: return 'not enough evidence', 'it helps at some numbers of labels and harms at others'
     return 'not enough evidence', 'every interval of the differences on labelled stills holds 0'
 
-# %% ../nbs/05c_pilot.ipynb #ce482bf3
+# %% ../nbs/05c_pilot.ipynb #3afed65a
 def some_video(
     source, # A video, a folder of videos or frames, or a list
     minutes:float=20, # Of video, at least, where there is as much
@@ -68,7 +68,7 @@ def some_video(
         if seconds>=60*minutes: break
     return sorted(some)
 
-# %% ../nbs/05c_pilot.ipynb #74a54988
+# %% ../nbs/05c_pilot.ipynb #5d96dafd
 @dataclass
 class Pilot:
     "What a short training says of a whole one"
@@ -87,29 +87,32 @@ class Pilot:
         if self.compared is not None: return 'Labelled stills judged the short training, on the same draws as the start.'
         return 'No labels were used: this says whether the video teaches something, and not whether your classes need it.'
 
-# %% ../nbs/05c_pilot.ipynb #3a608512
+# %% ../nbs/05c_pilot.ipynb #2d029b1b
 def _minutes(x):
     "Minutes in words: hours where there are many"
     if x>=120: return f'{x/60:.1f} hours'
     return f'{x:.0f} minutes' if x>=2 else f'{60*x:.0f} seconds'
 
+# %% ../nbs/05c_pilot.ipynb #de98f8ae
 @patch
 def __repr__(self:Pilot):
     words = {'yes': 'yes, this helps', 'no': 'no, this will not help'}.get(self.verdict, self.verdict)
     lines = [f'{words}: {self.reason}', str(self.stretches), str(self.evidence)]
     if self.compared is not None: lines.append(self.compared.differences.to_string(index=False))
-    lines.append(f'a whole training: {self.steps} steps, about {_minutes(self.whole)} on this machine; the pilot took {_minutes(self.minutes)}')
+    whole, took = _minutes(self.whole), _minutes(self.minutes)
+    lines.append(f'a whole training: {self.steps} steps, about {whole} on this machine; the pilot took {took}')
     return '\n'.join(lines+[self.trust])
 
 @patch
 def to_dict(self:Pilot)->dict: # Of numbers and words
     "For a results file"
-    found = dict(verdict=self.verdict, reason=self.reason, minutes=round(self.minutes,1), steps=self.steps, whole_minutes=round(self.whole,1))
+    found = dict(verdict=self.verdict, reason=self.reason, steps=self.steps)
+    found |= dict(minutes=round(self.minutes, 1), whole_minutes=round(self.whole, 1))
     found |= dict(stretches=self.stretches.to_dict(), evidence=self.evidence.to_dict())
     if self.compared is not None: found['differences'] = self.compared.differences.to_dict('records')
     return found
 
-# %% ../nbs/05c_pilot.ipynb #7d34d0d9
+# %% ../nbs/05c_pilot.ipynb #a7f22a37
 def _step_seconds(history):
     "Median seconds between steps; the first ones warm up"
     seconds = np.diff([r['seconds'] for r in history])
@@ -123,8 +126,10 @@ def _whole_steps(source, files, frames, config):
 
 def _compare(learn, data):
     "The start and the short training, on the same draws of the labelled stills"
-    shares = dict(start=0, pilot=MOST)
-    found = [linear_eval(learn.interpolate(share), data, 'usual', name=name, cache=False) for name,share in shares.items()]
+    found = []
+    for name,share in dict(start=0, pilot=MOST).items():
+        backbone = learn.interpolate(share)
+        found.append(linear_eval(backbone, data, 'usual', name=name, cache=False))
     return compare(found, baseline='start')
 
 def _judge(learn, compared):
@@ -132,7 +137,7 @@ def _judge(learn, compared):
     if compared is not None: return judge_stills(compared.differences)
     return judge_evidence(learn.stretches, learn.evidence)
 
-# %% ../nbs/05c_pilot.ipynb #5c0d88ba
+# %% ../nbs/05c_pilot.ipynb #53832926
 def pilot(
     source, # A video, a folder of videos or frames, or a list
     arch:str=TrainConfig.arch, # A name in torchvision or timm
@@ -151,4 +156,5 @@ def pilot(
     config = TrainConfig(arch=arch, **settings | dict(out=None))
     steps = _whole_steps(source, files, len(learn.dls.train.store), config)
     whole = steps*_step_seconds(learn.watch.history)/60
-    return Pilot(*_judge(learn, compared), learn.stretches, learn.evidence, compared, (time.time()-began)/60, steps, whole)
+    took = (time.time()-began)/60
+    return Pilot(*_judge(learn, compared), learn.stretches, learn.evidence, compared, took, steps, whole)

@@ -6,9 +6,10 @@
 __all__ = ['RATE', 'FINEST', 'ENOUGH', 'LONGEST', 'STRETCHES_FORMAT', 'sampled_frames', 'FrameSubset', 'leading_directions',
            'unit_courses', 'change_points', 'Stretches', 'find_stretches']
 
-# %% ../nbs/02f_stretches.ipynb #05ac4dc2
+# %% ../nbs/02f_stretches.ipynb #f4f54a9c
 import hashlib, json
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 import numpy as np, ruptures, torch
 from fastcore.basics import patch
 from fastai.torch_core import default_device
@@ -19,7 +20,7 @@ from .parallel import from_first
 from .sampling import PairSampler
 from .backbones import Backbone, extract_features, weights_digest
 
-# %% ../nbs/02f_stretches.ipynb #cfe3a678
+# %% ../nbs/02f_stretches.ipynb #d68411bc
 RATE = 6       # frames a second that are looked at
 FINEST = 15    # the same in short video, at most
 ENOUGH = 1000  # frames in all that are not few
@@ -40,7 +41,7 @@ def sampled_frames(
     steps = np.maximum(1, (fps/rate).round()).astype(int)
     return [np.arange(lo, hi, step) for (lo,hi),step in zip(bounds, steps)]
 
-# %% ../nbs/02f_stretches.ipynb #99a10c8a
+# %% ../nbs/02f_stretches.ipynb #59c1b4c7
 class FrameSubset:
     "Some frames of a store as an array that is read piece by piece"
     def __init__(self,
@@ -50,12 +51,12 @@ class FrameSubset:
     def __len__(self): return len(self.frames)
     def __getitem__(self, i): return self.store[self.frames[i]]
 
-# %% ../nbs/02f_stretches.ipynb #91efac0d
+# %% ../nbs/02f_stretches.ipynb #21062c1e
 def _features(backbone, store, frames):
     "(n,F) features of frames of a store, computed where there is a GPU"
     return extract_features(backbone.to(default_device()), FrameSubset(store, frames)).numpy()
 
-# %% ../nbs/02f_stretches.ipynb #363d8f03
+# %% ../nbs/02f_stretches.ipynb #af53f164
 def leading_directions(
     features, # (n,F)
     dims:int=32, # Directions to keep
@@ -76,7 +77,7 @@ def unit_courses(
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return np.divide(x, length, out=np.zeros_like(x), where=length>1e-6)
 
-# %% ../nbs/02f_stretches.ipynb #32187998
+# %% ../nbs/02f_stretches.ipynb #07000ac5
 def change_points(
     course, # (n,dims) vectors of length 1 in the order of time
     penalty:float=2., # What a further stretch costs
@@ -92,7 +93,7 @@ def change_points(
         found += [first+e for e in ends[:-1]]
     return np.array(found, int)
 
-# %% ../nbs/02f_stretches.ipynb #ece24248
+# %% ../nbs/02f_stretches.ipynb #37b73bd0
 LONGEST = 10.  # seconds: pairs are never further apart
 
 @dataclass
@@ -113,7 +114,7 @@ class Stretches:
         "Frames a second of the clips, the median"
         return float(np.median(_fps(self.store)))
 
-# %% ../nbs/02f_stretches.ipynb #fd794925
+# %% ../nbs/02f_stretches.ipynb #9fb70b97
 @patch
 def distance(self:Stretches,
     pdf:str='uniform', # Name of the temporal-distance distribution
@@ -125,25 +126,26 @@ def distance(self:Stretches,
 @patch
 def to_dict(self:Stretches)->dict: # Of numbers
     "What was decided, for a file or a table"
-    frames = self.frames
-    return dict(stretches=len(self), clips=len(self.whole), looked=self.looked, mean_frames=round(float(frames.mean()),1),
-                median_frames=float(np.median(frames)), longest=self.longest, fps=self.fps, distance=round(self.distance(),1))
+    stays = dict(mean_frames=round(float(self.frames.mean()), 1), median_frames=float(np.median(self.frames)))
+    pairs = dict(distance=round(self.distance(), 1), longest=self.longest)
+    return dict(stretches=len(self), clips=len(self.whole), looked=self.looked, fps=self.fps) | stays | pairs
 
 @patch
 def __repr__(self:Stretches):
-    d = self.to_dict()
-    in_seconds = lambda k: f'{d[k]:.0f} frames ({d[k]/d["fps"]:.1f} s)'
-    return (f"{d['stretches']} stretches in {d['clips']} clips: the picture stays for {in_seconds('mean_frames')} on average, "
-            f"so pairs lie {in_seconds('distance')} apart on average and never more than {in_seconds('longest')}")
+    def said(frames): return f'{frames:.0f} frames ({frames/self.fps:.1f} s)'
+    stays, apart, most = self.frames.mean(), self.distance(), self.longest
+    return (f"{len(self)} stretches in {len(self.whole)} clips: the picture stays for {said(stays)} on average, "
+            f"so pairs lie {said(apart)} apart on average and never more than {said(most)}")
 
-# %% ../nbs/02f_stretches.ipynb #24d962ee
+# %% ../nbs/02f_stretches.ipynb #ebe9dad0
 STRETCHES_FORMAT = 1  # raise it when the rule changes
 _MOST = 20_000        # frames that decide the leading directions
 
 def _courses(store, backbone, frames):
     "(n,32) unit vectors of the frames of each clip"
     every = np.concatenate(frames)
-    some = every[np.linspace(0, len(every)-1, min(len(every), _MOST)).astype(int)]
+    places = np.linspace(0, len(every)-1, min(len(every), _MOST))
+    some = every[places.astype(int)]
     features = _features(backbone, store, some)
     basis = leading_directions(features)
     if len(some)==len(every):
@@ -157,9 +159,9 @@ def _look(store, backbone, penalty):
     begins = []
     for f,course in zip(frames, _courses(store, backbone, frames)):
         begins += f[change_points(course, penalty)].tolist()
-    return begins, sum(map(len, frames))
+    return [begins, sum(map(len, frames))]
 
-# %% ../nbs/02f_stretches.ipynb #078e238d
+# %% ../nbs/02f_stretches.ipynb #bfaa1d3f
 def _stretches_file(store, backbone, penalty):
     "The file that holds the stretches of `store`"
     weights = weights_digest(backbone, backbone.mean, backbone.std)
@@ -178,7 +180,7 @@ def _looked_through(store, backbone, penalty):
     except OSError: pass   # a read-only store costs time, not the result
     return found
 
-# %% ../nbs/02f_stretches.ipynb #00c97b8f
+# %% ../nbs/02f_stretches.ipynb #43a5eee9
 def _check_stretches(store, penalty, longest):
     "Refuse what is no store, penalty or distance"
     if not isinstance(store, FrameStore):
@@ -201,7 +203,7 @@ def find_stretches(
     frames = max(1, round(longest*float(np.median(_fps(store)))))
     return Stretches(FrameStore(store.path, index), store.bounds, looked, frames)
 
-# %% ../nbs/02f_stretches.ipynb #8ce5ae07
+# %% ../nbs/02f_stretches.ipynb #7e3c1290
 @patch
 def _of_clip(self:Stretches, file):
     "(k,2) bounds of the stretches of a file"
@@ -215,12 +217,13 @@ def plot(self:Stretches,
     "The stretches of a file along its time, and what the longest show"
     import matplotlib.pyplot as plt
     bounds = self._of_clip(self.store.clips[clip].file)
-    longest = np.sort(np.argsort(bounds[:,0]-bounds[:,1], kind='stable')[:most])
+    seconds = (bounds-bounds[0,0])/self.fps
+    by_length = np.argsort(-np.diff(bounds)[:,0], kind='stable')
     fig = plt.figure(figsize=(9,2))
     band = fig.add_axes([.03,.2,.94,.18])
-    for k,(lo,hi) in enumerate((bounds-bounds[0,0])/self.fps): band.axvspan(lo, hi, color=('C0','lightsteelblue')[k%2])
-    band.set(xlim=(0, (bounds[-1,1]-bounds[0,0])/self.fps), yticks=[], xlabel='seconds')
-    for place,k in enumerate(longest):
+    band.set(xlim=(0, seconds[-1,1]), yticks=[], xlabel='seconds')
+    for (lo,hi),colour in zip(seconds, cycle(('C0','lightsteelblue'))): band.axvspan(lo, hi, color=colour)
+    for place,k in enumerate(np.sort(by_length[:most])):
         ax = fig.add_axes([.03+.94*place/most, .42, .9/most, .5])
         ax.imshow(self.store[int(bounds[k].mean())])
         ax.axis('off')
