@@ -6,7 +6,7 @@
 __all__ = ['RATE', 'FINEST', 'ENOUGH', 'LONGEST', 'STRETCHES_FORMAT', 'sampled_frames', 'FrameSubset', 'leading_directions',
            'unit_courses', 'change_points', 'Stretches', 'find_stretches']
 
-# %% ../nbs/02f_stretches.ipynb #f4f54a9c
+# %% ../nbs/02f_stretches.ipynb #e21bfcb7
 import hashlib, json
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -20,7 +20,7 @@ from .parallel import from_first
 from .sampling import PairSampler
 from .backbones import Backbone, extract_features, weights_digest
 
-# %% ../nbs/02f_stretches.ipynb #d68411bc
+# %% ../nbs/02f_stretches.ipynb #3a6700b5
 RATE = 6       # frames a second that are looked at
 FINEST = 15    # the same in short video, at most
 ENOUGH = 1000  # frames in all that are not few
@@ -41,7 +41,7 @@ def sampled_frames(
     steps = np.maximum(1, (fps/rate).round()).astype(int)
     return [np.arange(lo, hi, step) for (lo,hi),step in zip(bounds, steps)]
 
-# %% ../nbs/02f_stretches.ipynb #59c1b4c7
+# %% ../nbs/02f_stretches.ipynb #383100b4
 class FrameSubset:
     "Some frames of a store as an array that is read piece by piece"
     def __init__(self,
@@ -51,12 +51,12 @@ class FrameSubset:
     def __len__(self): return len(self.frames)
     def __getitem__(self, i): return self.store[self.frames[i]]
 
-# %% ../nbs/02f_stretches.ipynb #21062c1e
+# %% ../nbs/02f_stretches.ipynb #cbb7785f
 def _features(backbone, store, frames):
     "(n,F) features of frames of a store, computed where there is a GPU"
     return extract_features(backbone.to(default_device()), FrameSubset(store, frames)).numpy()
 
-# %% ../nbs/02f_stretches.ipynb #af53f164
+# %% ../nbs/02f_stretches.ipynb #bc46e1bd
 def leading_directions(
     features, # (n,F)
     dims:int=32, # Directions to keep
@@ -77,7 +77,7 @@ def unit_courses(
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return np.divide(x, length, out=np.zeros_like(x), where=length>1e-6)
 
-# %% ../nbs/02f_stretches.ipynb #07000ac5
+# %% ../nbs/02f_stretches.ipynb #1ddfdba8
 def change_points(
     course, # (n,dims) vectors of length 1 in the order of time
     penalty:float=2., # What a further stretch costs
@@ -93,7 +93,7 @@ def change_points(
         found += [first+e for e in ends[:-1]]
     return np.array(found, int)
 
-# %% ../nbs/02f_stretches.ipynb #37b73bd0
+# %% ../nbs/02f_stretches.ipynb #382d78ef
 LONGEST = 10.  # seconds: pairs are never further apart
 
 @dataclass
@@ -114,7 +114,7 @@ class Stretches:
         "Frames a second of the clips, the median"
         return float(np.median(_fps(self.store)))
 
-# %% ../nbs/02f_stretches.ipynb #9fb70b97
+# %% ../nbs/02f_stretches.ipynb #7b27654a
 @patch
 def distance(self:Stretches,
     pdf:str='uniform', # Name of the temporal-distance distribution
@@ -137,7 +137,7 @@ def __repr__(self:Stretches):
     return (f"{len(self)} stretches in {len(self.whole)} clips: the picture stays for {said(stays)} on average, "
             f"so pairs lie {said(apart)} apart on average and never more than {said(most)}")
 
-# %% ../nbs/02f_stretches.ipynb #ebe9dad0
+# %% ../nbs/02f_stretches.ipynb #e1c73f5d
 STRETCHES_FORMAT = 1  # raise it when the rule changes
 _MOST = 20_000        # frames that decide the leading directions
 
@@ -161,7 +161,7 @@ def _look(store, backbone, penalty):
         begins += f[change_points(course, penalty)].tolist()
     return [begins, sum(map(len, frames))]
 
-# %% ../nbs/02f_stretches.ipynb #bfaa1d3f
+# %% ../nbs/02f_stretches.ipynb #28bec2fd
 def _stretches_file(store, backbone, penalty):
     "The file that holds the stretches of `store`"
     weights = weights_digest(backbone, backbone.mean, backbone.std)
@@ -180,7 +180,7 @@ def _looked_through(store, backbone, penalty):
     except OSError: pass   # a read-only store costs time, not the result
     return found
 
-# %% ../nbs/02f_stretches.ipynb #43a5eee9
+# %% ../nbs/02f_stretches.ipynb #2eb3a6d5
 def _check_stretches(store, penalty, longest):
     "Refuse what is no store, penalty or distance"
     if not isinstance(store, FrameStore):
@@ -203,7 +203,7 @@ def find_stretches(
     frames = max(1, round(longest*float(np.median(_fps(store)))))
     return Stretches(FrameStore(store.path, index), store.bounds, looked, frames)
 
-# %% ../nbs/02f_stretches.ipynb #7e3c1290
+# %% ../nbs/02f_stretches.ipynb #fcd864cc
 @patch
 def _of_clip(self:Stretches, file):
     "(k,2) bounds of the stretches of a file"
