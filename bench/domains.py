@@ -46,10 +46,10 @@ DOMAINS = {                                                  # domain → where 
 STREAMS = {                                                  # what `make_streams.py` is told
     'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
-    'start': None, 'pilot': None, 'auto': dict(),
+    'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1),
     '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1)}
 SHARES = (.5, .85)
-KEPT = ('config','frames','clips','steps','train_seconds','stretches','evidence','last')   # of a backbone's header
+KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','last')   # of a backbone's header
 
 class Copies(Callback):
     "Both views from one frame: what is left without time"
@@ -103,7 +103,7 @@ def train(domain, setting, seed, how):
     learn = train_tempo(source(domain, seed), LITE0, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
     size = b.size
-    row = {k: b.meta[k] for k in KEPT}
+    row = {k: b.meta[k] for k in KEPT if k in b.meta}
     accs = dict(kept=measure(b, domain, size))
     for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
     return row, accs

@@ -30,7 +30,7 @@ from .barlow_loss import Projector, create_loss
 from .backbones import Backbone, create_backbone, extract_features, save_backbone
 from .watch import Watch
 from .checkpoint import Checkpoint, seeded
-from .stretches import find_stretches
+from .stretches import LookAgain, find_stretches
 from .evidence import MOST, Evidence, StretchProbe
 from .parallel import data_parallel
 
@@ -461,6 +461,7 @@ class TrainConfig(LearnerConfig):
     "The settings of `train_tempo`: those of `tempo_learner`, and those of the pairs, the schedule and the files"
     pdf:str='uniform' # Temporal-distance distribution: uniform, normal, laplace, future
     proximity:object='auto' # Its τ, σ or scale: frames, or seconds such as '0.5 s'; 'auto': up to ten seconds, within stretches whose subject stays
+    looks:int=2 # With 'auto', how often the video is looked through: 1: by the start; 2: on the way as well, by the network itself
     epochs:int=4 # Passes over all frames
     steps:int=None # Batches in all, instead of `epochs`
     bs:int=128 # Pairs a batch, of all processes together
@@ -497,6 +498,10 @@ def _check_out(out):
     can_be_made = out.parent.exists() or out.parent.parent.exists()
     if out.is_dir() or not can_be_made: raise ValueError(f"out={name!r} cannot be written: make its folder first")
 
+def _check_looks(config):
+    "Once or twice"
+    if config.looks not in (1,2): raise ValueError(f"looks={config.looks}: give 1, or 2 to look again on the way")
+
 def _check_length(config):
     "At least one epoch, or one step"
     name = 'epochs' if config.steps is None else 'steps'
@@ -531,6 +536,7 @@ def check(self:TrainConfig):
     _check_schedule(self.schedule, self.warmup)
     check_bs(self.bs, max(num_distrib(),1))
     _check_length(self)
+    _check_looks(self)
     _check_average(self)
     LearnerConfig.check(self)
 
@@ -611,6 +617,11 @@ def _share(learn, average):
     if not rank_distrib(): print(learn.evidence)
     return learn.evidence.share
 
+def _decided(learn):
+    "What the training decided by itself, or None"
+    again = learn.look_again.stretches() if hasattr(learn, 'look_again') else None
+    return dict(stretches=learn.stretches, again=again, evidence=learn.evidence)
+
 def _finish(learn, config, run):
     "Weight interpolation, and what the backbone says of its training"
     backbone, store = learn.model.backbone, learn.dls.train.store
@@ -621,8 +632,7 @@ def _finish(learn, config, run):
     clips = store.clips if learn.stretches is None else learn.stretches.whole
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
                           steps=last['step']+1, train_seconds=round(last['seconds']), last=last)
-    for found in ('stretches','evidence'):
-        if getattr(learn, found): backbone.meta[found] = getattr(learn, found).to_dict()
+    backbone.meta |= {k: v.to_dict() for k,v in _decided(learn).items() if v}
 
 def _write(learn, config, save):
     "The backbone to its file; its checkpoint is no longer needed"
@@ -649,6 +659,7 @@ def train_tempo(
         dls = _pairs(config, *_within(store, found, config.proximity))
         learn = _build_learner(dls, config, backbone, more)
         learn.stretches = found
+        if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
         if dls.device.type=='cpu': keep_memory()
         _join_processes(learn, parallel, config.seed)
         run = _run_dict(config, more, learn)

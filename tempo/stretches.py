@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['RATE', 'FINEST', 'ENOUGH', 'LONGEST', 'STRETCHES_FORMAT', 'sampled_frames', 'FrameSubset', 'leading_directions',
-           'unit_courses', 'change_points', 'Stretches', 'find_stretches']
+           'unit_courses', 'change_points', 'Stretches', 'find_stretches', 'LookAgain']
 
-# %% ../nbs/02f_stretches.ipynb #e21bfcb7
+# %% ../nbs/02f_stretches.ipynb #6d59f19a
 import hashlib, json
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 import numpy as np, ruptures, torch
 from fastcore.basics import patch
-from fastai.torch_core import default_device
+from fastai.callback.core import Callback
+from fastai.torch_core import default_device, rank_distrib
 from .utils import write_atomic
 from .data import FrameStore
 from .cuts import split_clip
@@ -20,7 +21,7 @@ from .parallel import from_first
 from .sampling import PairSampler
 from .backbones import Backbone, extract_features, weights_digest
 
-# %% ../nbs/02f_stretches.ipynb #3a6700b5
+# %% ../nbs/02f_stretches.ipynb #8c8fc23d
 RATE = 6       # frames a second that are looked at
 FINEST = 15    # the same in short video, at most
 ENOUGH = 1000  # frames in all that are not few
@@ -41,7 +42,7 @@ def sampled_frames(
     steps = np.maximum(1, (fps/rate).round()).astype(int)
     return [np.arange(lo, hi, step) for (lo,hi),step in zip(bounds, steps)]
 
-# %% ../nbs/02f_stretches.ipynb #383100b4
+# %% ../nbs/02f_stretches.ipynb #362cd051
 class FrameSubset:
     "Some frames of a store as an array that is read piece by piece"
     def __init__(self,
@@ -51,12 +52,12 @@ class FrameSubset:
     def __len__(self): return len(self.frames)
     def __getitem__(self, i): return self.store[self.frames[i]]
 
-# %% ../nbs/02f_stretches.ipynb #cbb7785f
+# %% ../nbs/02f_stretches.ipynb #d0838d83
 def _features(backbone, store, frames):
-    "(n,F) features of frames of a store, computed where there is a GPU"
-    return extract_features(backbone.to(default_device()), FrameSubset(store, frames)).numpy()
+    "(n,F) features of frames of a store"
+    return extract_features(backbone, FrameSubset(store, frames)).numpy()
 
-# %% ../nbs/02f_stretches.ipynb #bc46e1bd
+# %% ../nbs/02f_stretches.ipynb #712fb31d
 def leading_directions(
     features, # (n,F)
     dims:int=32, # Directions to keep
@@ -77,7 +78,7 @@ def unit_courses(
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return np.divide(x, length, out=np.zeros_like(x), where=length>1e-6)
 
-# %% ../nbs/02f_stretches.ipynb #1ddfdba8
+# %% ../nbs/02f_stretches.ipynb #e1545614
 def change_points(
     course, # (n,dims) vectors of length 1 in the order of time
     penalty:float=2., # What a further stretch costs
@@ -93,7 +94,7 @@ def change_points(
         found += [first+e for e in ends[:-1]]
     return np.array(found, int)
 
-# %% ../nbs/02f_stretches.ipynb #382d78ef
+# %% ../nbs/02f_stretches.ipynb #cdbde40d
 LONGEST = 10.  # seconds: pairs are never further apart
 
 @dataclass
@@ -114,7 +115,7 @@ class Stretches:
         "Frames a second of the clips, the median"
         return float(np.median(_fps(self.store)))
 
-# %% ../nbs/02f_stretches.ipynb #7b27654a
+# %% ../nbs/02f_stretches.ipynb #465c30eb
 @patch
 def distance(self:Stretches,
     pdf:str='uniform', # Name of the temporal-distance distribution
@@ -137,7 +138,7 @@ def __repr__(self:Stretches):
     return (f"{len(self)} stretches in {len(self.whole)} clips: the picture stays for {said(stays)} on average, "
             f"so pairs lie {said(apart)} apart on average and never more than {said(most)}")
 
-# %% ../nbs/02f_stretches.ipynb #e1c73f5d
+# %% ../nbs/02f_stretches.ipynb #6c655cc7
 STRETCHES_FORMAT = 1  # raise it when the rule changes
 _MOST = 20_000        # frames that decide the leading directions
 
@@ -161,7 +162,7 @@ def _look(store, backbone, penalty):
         begins += f[change_points(course, penalty)].tolist()
     return [begins, sum(map(len, frames))]
 
-# %% ../nbs/02f_stretches.ipynb #28bec2fd
+# %% ../nbs/02f_stretches.ipynb #2087e046
 def _stretches_file(store, backbone, penalty):
     "The file that holds the stretches of `store`"
     weights = weights_digest(backbone, backbone.mean, backbone.std)
@@ -180,13 +181,20 @@ def _looked_through(store, backbone, penalty):
     except OSError: pass   # a read-only store costs time, not the result
     return found
 
-# %% ../nbs/02f_stretches.ipynb #2eb3a6d5
+# %% ../nbs/02f_stretches.ipynb #507eab40
 def _check_stretches(store, penalty, longest):
     "Refuse what is no store, penalty or distance"
     if not isinstance(store, FrameStore):
         raise TypeError(f"find_stretches takes a FrameStore and got {store!r}. Open one with FrameStore.open(path), or build one.")
     if not penalty>0: raise ValueError(f"penalty={penalty}: give a number above 0, such as 2; higher finds fewer stretches")
     if not longest>0: raise ValueError(f"longest={longest}: give a number of seconds above 0, such as 10")
+
+def _as_stretches(store, begins, looked, longest):
+    "What was found, as `Stretches` of the store"
+    clips = [part for c in store.clips for part in split_clip(c, begins)]
+    index = dict(store.index, clips=[asdict(c) for c in clips])
+    frames = max(1, round(longest*float(np.median(_fps(store)))))
+    return Stretches(FrameStore(store.path, index), store.bounds, looked, frames)
 
 def find_stretches(
     store:FrameStore, # The video
@@ -197,13 +205,64 @@ def find_stretches(
 )->Stretches: # Its `.store` has a clip for each stretch
     "Where the subject of a video stays"
     _check_stretches(store, penalty, longest)
-    begins, looked = from_first(lambda: _looked_through(store, backbone, float(penalty)))
-    clips = [part for c in store.clips for part in split_clip(c, begins)]
-    index = dict(store.index, clips=[asdict(c) for c in clips])
-    frames = max(1, round(longest*float(np.median(_fps(store)))))
-    return Stretches(FrameStore(store.path, index), store.bounds, looked, frames)
+    backbone = backbone.to(default_device())
+    found = from_first(lambda: _looked_through(store, backbone, float(penalty)))
+    return _as_stretches(store, *found, longest)
 
-# %% ../nbs/02f_stretches.ipynb #fcd864cc
+# %% ../nbs/02f_stretches.ipynb #fc219b33
+class LookAgain(Callback):
+    "On the way, the network itself says where the subject stays, and the pairs that are left are drawn anew"
+    order = 3  # before a `Checkpoint`, which keeps what was found
+    def __init__(self,
+        store, # A `FrameStore`, with the clips as they were before the first look
+        *,
+        at:float=.4, # When: share of the training
+        penalty:float=2., # What a further stretch costs
+        longest:float=LONGEST, # Distance that no pair exceeds (seconds)
+    ):
+        if not 0<at<1: raise ValueError(f"at={at}: give a share of the training between 0 and 1")
+        self.store, self.at, self.penalty, self.longest = store, at, penalty, longest
+        self.found = None     # frames at which stretches begin, and how many frames were looked at
+    def state_dict(self):
+        "What a checkpoint keeps"
+        return dict(found=self.found)
+    def load_state_dict(self,
+        sd:dict, # From `state_dict`
+    ):
+        "What was found"
+        self.found = sd['found']
+    def before_fit(self):
+        "Nothing was found yet, unless a checkpoint brings it hereafter"
+        self.found = None
+
+# %% ../nbs/02f_stretches.ipynb #091e8c0f
+@patch
+def stretches(self:LookAgain):
+    "What the second look found; None before it"
+    return None if self.found is None else _as_stretches(self.store, *self.found, self.longest)
+
+@patch
+def _draw_anew(self:LookAgain):
+    "Pairs of this epoch within the stretches that were found"
+    dl, old = self.dls.train, self.dls.train.sampler
+    dl.sampler = PairSampler(self.stretches().store.bounds, old.pdf.name, old.pdf.proximity, seed=old.seed)
+    if dl.pairs is not None: dl.pairs = dl.sampler.epoch(self.epoch, dl.n_pairs)
+
+@patch
+def before_train(self:LookAgain):
+    "A run that goes on after the second look goes on with what was found"
+    if self.found is not None: self._draw_anew()
+
+@patch
+def after_batch(self:LookAgain):
+    "Look, when it is time"
+    if not self.training or self.train_iter!=round(self.at*self.n_iter*self.n_epoch): return
+    backbone = getattr(self.model, 'module', self.model).backbone
+    self.found = from_first(lambda: _look(self.store, backbone, self.penalty))
+    self._draw_anew()
+    if not rank_distrib(): print(f'looked again after {self.train_iter} steps: {self.stretches()}')
+
+# %% ../nbs/02f_stretches.ipynb #2f0ef34f
 @patch
 def _of_clip(self:Stretches, file):
     "(k,2) bounds of the stretches of a file"
