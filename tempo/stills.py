@@ -50,13 +50,13 @@ def _check_not_empty(folder, found, filled):
     if not empty: return
     raise ValueError(f"{folder/empty[0]} holds no pictures ({' '.join(IMAGE_EXTS)}). Add some or remove the folder.")
 
-# %% ../nbs/00g_stills.ipynb #46b96cf7
+# %% ../nbs/00g_stills.ipynb #6b182166
 def _refuse_class_folders(stills, k):
     "An error if the k-th folder above a still is its class folder, or lies above that"
     for f,y in zip(stills.files, stills.labels):
         name = stills.classes[y]
         if name not in [folder.name for folder in f.parents[:k]]: continue
-        raise ValueError(f"groups={k}: there are no {k} folders between {f} and its class folder {name!r}. "
+        raise ValueError(f"groups={k}: no folder of a group stands above {f} in its class folder {name!r}. "
                          "Stills go to <class>/<group>/, or groups may be a pattern or a table.")
 
 def _add_groups(sides, groups, root):
