@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['thumbs', 'near_duplicates', 'split_stills']
 
-# %% ../nbs/00k_splits.ipynb #f2535d09
+# %% ../nbs/00k_splits.ipynb #d2c235d5
 import csv, os, shutil, uuid
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -13,7 +13,7 @@ from PIL import Image
 from .groups import split_groups
 from .stills import Stills, load_stills
 
-# %% ../nbs/00k_splits.ipynb #9145fedb
+# %% ../nbs/00k_splits.ipynb #6b0b6704
 def thumbs(
     images, # (N,H,W,3) uint8
     side:int=8, # Pixels a side that are left
@@ -26,7 +26,7 @@ def thumbs(
     length = np.linalg.norm(a, axis=1, keepdims=True)
     return a/np.maximum(length, .1)                    # a blank picture has no direction
 
-# %% ../nbs/00k_splits.ipynb #1ae64e8a
+# %% ../nbs/00k_splits.ipynb #f963af43
 def _usual(d, j, train):
     "What is usual of a still's distances `d` to all training stills, beside the nearest, number `j`; 0 where nothing is to compare with"
     group = np.arange(len(d)) if train.groups is None else train.groups
@@ -49,7 +49,7 @@ def _nearest(train, test, features, rows=256):
             usual = _usual(d, j, train)
             yield j, d[j]/usual if usual>1e-3 else np.inf
 
-# %% ../nbs/00k_splits.ipynb #dc33a4c0
+# %% ../nbs/00k_splits.ipynb #7481deee
 def near_duplicates(
     train:Stills, # Learnt from
     test:Stills, # Measured on
@@ -67,7 +67,7 @@ def near_duplicates(
     table = pd.DataFrame(lines, columns=['test','train','ratio','test_class','train_class'])
     return table.sort_values('ratio', ignore_index=True)
 
-# %% ../nbs/00k_splits.ipynb #6d3ef7a0
+# %% ../nbs/00k_splits.ipynb #8e2ac8c9
 def _refuse_sides(folder):
     "An error if `folder` is split already"
     sides = [d for d in ('train','val','test') if (folder/d).is_dir()]
@@ -93,7 +93,7 @@ def _sides(stills, val, seed):
         raise ValueError(f"class {name!r} cannot be on both sides while the other classes are: its groups are theirs. Leave a class out, or split by something finer.")
     return side
 
-# %% ../nbs/00k_splits.ipynb #1d36591e
+# %% ../nbs/00k_splits.ipynb #785240fc
 def _link_or_copy(file, to):
     "The same file under another name, or a copy where links do not reach"
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def _write_sides(stills, side, folder, out):
     finally: shutil.rmtree(part, ignore_errors=True)
     return [out/b for b in below]
 
-# %% ../nbs/00k_splits.ipynb #99c15c81
+# %% ../nbs/00k_splits.ipynb #3e27ae5e
 def _check_place(out, folder):
     "Refuse a place that exists, or that would become a class"
     if out.exists(): raise FileExistsError(f"{out} exists, and nothing is overwritten. Give another folder, or remove that one.")
