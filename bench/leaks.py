@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance
 from tempo.backbones import LITE0, cached_features, get_backbone
 from tempo.rows import add_row
 from tempo.splits import near_duplicates, thumbs
-from tempo.stills import labelled
+from tempo.stills import Stills, labelled
 from tempo.video import find_sources, read_frames
 from common import parser
 
@@ -41,7 +41,8 @@ def halved(im):
 
 def cropped(im, share=.05):
     k = round(im.width*share/2)
-    return im.crop((k, k, im.width-k, im.height-k)).resize(im.size, Image.BILINEAR)
+    inner = im.crop((k, k, im.width-k, im.height-k))
+    return inner.resize(im.size, Image.BILINEAR)
 
 def brighter(by):
     return lambda im: ImageEnhance.Brightness(im).enhance(by)
@@ -74,12 +75,20 @@ def video_frames(folder, later):
         for k in later: then[k] += [frames[i+k] for i in firsts]
     return np.stack(now), {k: np.stack(v) for k,v in then.items()}
 
+def unlabelled(images):
+    "Pictures as `Stills` of one class"
+    n = len(images)
+    return Stills(images, np.zeros(n, int), ['any'], list(range(n)))
+
+def share_found(train, test, features):
+    "Share of the test stills that have a near duplicate"
+    return len(near_duplicates(train, test, features=features))/len(test)
+
 def in_video(folder, features, later=(1,5)):
     "Share of later frames that are found"
     now, then = video_frames(folder, later)
-    n = len(now)
-    as_stills = lambda images: replace(ONE, images=images, labels=np.zeros(n, int), files=list(range(n)))
-    return {f'{k} frames later': len(near_duplicates(as_stills(now), as_stills(v), features=features))/n for k,v in then.items()}
+    now = unlabelled(now)
+    return {f'{k} frames later': share_found(now, unlabelled(v), features) for k,v in then.items()}
 
 def by_still(train, features, seed=0):
     "Share of a random fifth of the training stills that are found among the rest"
@@ -88,7 +97,7 @@ def by_still(train, features, seed=0):
     def part(i):
         return replace(train, images=train.images[i], labels=train.labels[i], groups=None,
             files=[train.files[k] for k in i])
-    return len(near_duplicates(part(order[cut:]), part(order[:cut]), features=features))/cut
+    return share_found(part(order[cut:]), part(order[:cut]), features)
 
 def measure(data, name, features):
     "What a row says of a data set"
@@ -98,25 +107,22 @@ def measure(data, name, features):
     seconds = time.perf_counter()-begin
     recall = {}
     for how,change in CHANGES.items():
-        copies = changed(train, change)
-        pairs_of_copies = near_duplicates(train, copies, features=features)
-        recall[how] = len(pairs_of_copies)/len(train)
+        recall[how] = share_found(train, changed(train, change), features)
     if name in VIDEO: recall |= in_video(data/name/VIDEO[name], features)
     nearest = near_duplicates(train, test, features=features, below=np.inf)
     return dict(train_stills=len(train), test_stills=len(test), grouped=name in GROUPS,
         recall={k: round(v,4) for k,v in recall.items()},
         named=len(pairs), by_still=round(by_still(train, features), 4),
         smallest=[round(r,3) for r in nearest.ratio[:8]],
-        pairs=[[Path(r.test).name, Path(r.train).name, r.test_class, r.train_class] for r in pairs.itertuples()],
+        pairs=[[Path(s).name for s in pair] for pair in pairs.drop(columns='ratio').values],
         seconds=round(seconds,3))
 
 def main():
-    global ONE
     args = parser(__doc__, data=Path('../shared/data'), out='results/leaks.jsonl').parse_args()
-    ONE = replace(labelled(args.data/'mouse', SIZE)[0], classes=['all'])
+    settings = dict(kind='leaks', size=SIZE, below=.3, every=EVERY)
     for kind,features in (('thumbs',thumbs), (f'imagenet {LITE0}',network())):
         for name in SETS:
-            row = add_row(args.out, kind='leaks', data=name, features=kind, size=SIZE, below=.3, every=EVERY, **measure(args.data, name, features))
-            print({k: row[k] for k in ('data','features','recall','named','by_still','smallest','seconds')}, flush=True)
+            row = add_row(args.out, data=name, features=kind, **settings, **measure(args.data, name, features))
+            print(name, kind, row['recall'], row['named'], row['smallest'], flush=True)
 
 if __name__=='__main__': main()

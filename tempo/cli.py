@@ -35,7 +35,7 @@ def rate(
         raise ValueError(f"lr={s!r}: give a rate above 0 such as 2e-3, or two such as 1e-4,2e-3 (early layers, projector)")
     return lr[0] if len(lr)==1 else tuple(lr)
 
-# %% ../nbs/09_cli.ipynb #1a450a81
+# %% ../nbs/09_cli.ipynb #a76d7d44
 def groups_of(
     s:str, # Such as '1', '^([^_]+)_' or 'groups.csv'; None where nothing was typed
 ): # A number of folders, or the text as it is
@@ -129,14 +129,16 @@ def _keep_results(found, named, logs, results):
         result.log(logs)
         result.save(results, backbone=Path(backbone).name)
 
-# %% ../nbs/09_cli.ipynb #54efa905
+# %% ../nbs/09_cli.ipynb #658c77c7
 def _print_tables(found):
     "Accuracies and, where classes differ in size, balanced accuracies"
     import numpy as np
     from tempo.report import results_table
     print(results_table(found).to_string())
     sizes = np.unique(found[0].targets, return_counts=True)[1]
-    if len(set(sizes))>1: print(f'balanced, as classes have {min(sizes)} to {max(sizes)} stills:', results_table(found, balanced=True).to_string(), sep='\n')
+    if len(set(sizes))==1: return
+    print(f'balanced, as classes have {min(sizes)} to {max(sizes)} stills:')
+    print(results_table(found, balanced=True).to_string())
 
 # %% ../nbs/09_cli.ipynb #a08b3287
 def run_eval(
@@ -237,7 +239,7 @@ def tempo_suggest(
     suggested.show().savefig(sheet, dpi=100)
     print(f"wrote {n} pictures to {out/'unsorted'} (all of them: {sheet}). Move each to {out/'train'}/<class>/")
 
-# %% ../nbs/09_cli.ipynb #0448beb5
+# %% ../nbs/09_cli.ipynb #fb25a1af
 @command
 def tempo_split(
     folder:str, # A folder with one folder of pictures for each class
@@ -253,7 +255,9 @@ def tempo_split(
     n = sum(map(len, sides))
     said = [f'{len(s)} of {n} stills ({len(s)/n:.1%})' for s in sides]
     print(f'wrote {out}: {said[0]} to train/, {said[1]} to val/')
-    if groups: print('groups:', ', '.join(f'{len(set(s.groups))} in {name}/' for name,s in zip(('train','val'), sides)))
+    if groups:
+        counts = [len(set(s.groups)) for s in sides]
+        print(f'groups: {counts[0]} in train/, {counts[1]} in val/')
     load_eval_data(out, 64, masks=False)                           # warns of near duplicates
 
 # %% ../nbs/09_cli.ipynb #58d091c8

@@ -24,7 +24,7 @@ class EvalData:
     test: Stills  # To measure on
     path: str = ''  # The folder they come from
     masks: np.ndarray = field(default=None, repr=False)  # (M,size,size) bool: the object in each still of `test`; None where there are none
-    doubles: pd.DataFrame = field(default=None, repr=False)  # Stills of `test` that are nearly the same as one of `train`, as `near_duplicates` gives them; None: not looked for
+    doubles: pd.DataFrame = field(default=None, repr=False)  # As `near_duplicates` of the two gives it; None: not looked for
 
     @property
     def classes(self):
@@ -35,7 +35,7 @@ class EvalData:
         "Side of the pictures (pixels)"
         return self.train.images.shape[1]
 
-# %% ../nbs/03d_evaldata.ipynb #7c7dbad5
+# %% ../nbs/03d_evaldata.ipynb #9a810d88
 def _warn_of_doubles(doubles, n): # names some of the test stills that are nearly the same as a training still; n are measured on
     if not len(doubles): return
     first = [f'{r.test} and {r.train}' for r in doubles.head(2).itertuples()]

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['group_names', 'check_apart', 'split_groups']
 
-# %% ../nbs/00j_groups.ipynb #7f11e784
+# %% ../nbs/00j_groups.ipynb #21240b51
 import csv, re
 from pathlib import Path, PurePosixPath
 import numpy as np
 
-# %% ../nbs/00j_groups.ipynb #dc026d9c
+# %% ../nbs/00j_groups.ipynb #d1b89363
 def _by_folder(k):
     "A function that gives the name of the k-th folder above a file"
     if k<1: raise ValueError(f"groups={k}: folders are counted from 1, which is the one that the file lies in")
@@ -28,7 +28,7 @@ def _by_pattern(pattern):
         return m and m.group(1 if find.groups else 0)
     return group
 
-# %% ../nbs/00j_groups.ipynb #69ab04e1
+# %% ../nbs/00j_groups.ipynb #f3f66ee3
 _KEYS = ('file','clip')        # columns that say which file a line is about
 
 def _table_rows(path, column):
@@ -55,7 +55,7 @@ def _read_table(path, column):
         raise ValueError(f"{path} puts {name} into two groups, {first!r} and {group!r}. Give each {key} one.")
     return key, groups
 
-# %% ../nbs/00j_groups.ipynb #03f78c97
+# %% ../nbs/00j_groups.ipynb #216f6c91
 def _file_finder(groups, path, files):
     "A function that finds a file by its path, or by as much of the end of it as the table gives"
     def name_of(file): # the longest end of a path that the table has
@@ -78,7 +78,7 @@ def _clip_finder(groups):
     parts = [(part(name), groups[name]) for name in longest_first]
     return lambda file: next((group for find,group in parts if find.search(file.stem)), None)
 
-# %% ../nbs/00j_groups.ipynb #4c5ba0dd
+# %% ../nbs/00j_groups.ipynb #458db80d
 _CSV = re.compile(r'(.+\.csv)(?::(.+))?', re.I)      # a table, and one of its columns
 
 def _by_table(path, column, root, files):
@@ -103,7 +103,7 @@ def _grouping(groups, root, files):
     table = _CSV.fullmatch(str(groups))
     return _by_table(*table.groups(), root, files) if table else _by_pattern(str(groups))
 
-# %% ../nbs/00j_groups.ipynb #f005e8a6
+# %% ../nbs/00j_groups.ipynb #8d284ad8
 def group_names(
     files, # Paths
     groups, # k for the k-th folder above a file; a regular expression; a .csv file, or 'FILE.csv:COLUMN'; or a function of the path
@@ -119,7 +119,7 @@ def group_names(
         raise ValueError(f"groups={groups!r} gives no group to {count}, first {missing[0]}. Every file needs one.")
     return np.array([str(name) for name in names], dtype=str)
 
-# %% ../nbs/00j_groups.ipynb #3fa24386
+# %% ../nbs/00j_groups.ipynb #7d440e7b
 def check_apart(
     files, # Two lists of paths: those learnt from, and those measured on
     groups, # The groups of the files, in two arrays of the same lengths
@@ -133,7 +133,7 @@ def check_apart(
     raise ValueError(f"{count} on both sides, first {str(both[0])!r} ({a} is learnt from, {b} is measured on). "
                      "split_stills (tempo_split) makes sides of whole groups.")
 
-# %% ../nbs/00j_groups.ipynb #95a925af
+# %% ../nbs/00j_groups.ipynb #01192f2f
 def _far_off(have, shares):
     "How far each division lies from what is wanted; have (R,sides,classes). A class that a side lacks counts for much"
     off = np.square(have-shares[:,None]).sum((1,2))
@@ -151,7 +151,7 @@ def _propose(side, n_sides, rng):
     is_alone = rng.random((R,1))<.5
     return pair, old, np.where(is_alone, alone, old[:,::-1])
 
-# %% ../nbs/00j_groups.ipynb #103aa44b
+# %% ../nbs/00j_groups.ipynb #0d7a48cb
 def _search(counts, shares, rng, starts=48, steps=2000):
     "The side of each group; counts (groups,classes) of files, shares (sides,)"
     n, rows = counts/counts.sum(0), np.arange(starts)
@@ -170,7 +170,7 @@ def _search(counts, shares, rng, starts=48, steps=2000):
         have[keep], cost[keep] = now[keep], then[keep]
     return side[cost.argmin()]
 
-# %% ../nbs/00j_groups.ipynb #791574e9
+# %% ../nbs/00j_groups.ipynb #ae7055f5
 def split_groups(
     groups, # (N,) the group of each file
     shares:dict, # Share of the files by name of the side, such as {'train':.8, 'val':.2}; what is missing to 1 goes to none

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['thumbs', 'near_duplicates', 'split_stills']
 
-# %% ../nbs/00k_splits.ipynb #d2c235d5
+# %% ../nbs/00k_splits.ipynb #a1d00166
 import csv, os, shutil, uuid
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -13,7 +13,7 @@ from PIL import Image
 from .groups import split_groups
 from .stills import Stills, load_stills
 
-# %% ../nbs/00k_splits.ipynb #6b0b6704
+# %% ../nbs/00k_splits.ipynb #a5dfb314
 def thumbs(
     images, # (N,H,W,3) uint8
     side:int=8, # Pixels a side that are left
@@ -26,19 +26,21 @@ def thumbs(
     length = np.linalg.norm(a, axis=1, keepdims=True)
     return a/np.maximum(length, .1)                    # a blank picture has no direction
 
-# %% ../nbs/00k_splits.ipynb #f963af43
+# %% ../nbs/00k_splits.ipynb #f936dd90
 def _usual(d, j, train):
     "What is usual of a still's distances `d` to all training stills, beside the nearest, number `j`; 0 where nothing is to compare with"
     group = np.arange(len(d)) if train.groups is None else train.groups
     other = group!=group[j]
     same_class = train.labels==train.labels[j]
-    medians = [np.quantile(d[o], .5, method='lower') for o in (other, other&same_class) if o.any()]
-    return min(medians, default=0)
+    median = lambda x: np.quantile(x, .5, method='lower') if len(x) else np.inf
+    usual = min(median(d[other]), median(d[other&same_class]))
+    return usual if np.isfinite(usual) else 0
 
 def _distances(b, a):
     "Euclidean distances (len(b),len(a))"
-    squares = np.square(b).sum(1)[:,None] + np.square(a).sum(1)
-    return np.sqrt((squares - 2*b@a.T).clip(0))
+    lengths = [np.square(x).sum(1) for x in (b,a)]
+    squares = np.add.outer(*lengths) - 2*b@a.T
+    return np.sqrt(squares.clip(0))
 
 def _nearest(train, test, features, rows=256):
     "For each test still: the training still that is nearest, and its distance as a share of what is usual"
@@ -49,7 +51,7 @@ def _nearest(train, test, features, rows=256):
             usual = _usual(d, j, train)
             yield j, d[j]/usual if usual>1e-3 else np.inf
 
-# %% ../nbs/00k_splits.ipynb #7481deee
+# %% ../nbs/00k_splits.ipynb #eedda4c3
 def near_duplicates(
     train:Stills, # Learnt from
     test:Stills, # Measured on
@@ -67,7 +69,7 @@ def near_duplicates(
     table = pd.DataFrame(lines, columns=['test','train','ratio','test_class','train_class'])
     return table.sort_values('ratio', ignore_index=True)
 
-# %% ../nbs/00k_splits.ipynb #8e2ac8c9
+# %% ../nbs/00k_splits.ipynb #94d5c327
 def _refuse_sides(folder):
     "An error if `folder` is split already"
     sides = [d for d in ('train','val','test') if (folder/d).is_dir()]
@@ -90,10 +92,11 @@ def _sides(stills, val, seed):
     side = split_groups(groups, dict(train=1-val, val=val), stills.labels, seed=seed)
     for k,name in enumerate(stills.classes):
         if len(set(side[stills.labels==k]))==2: continue
-        raise ValueError(f"class {name!r} cannot be on both sides while the other classes are: its groups are theirs. Leave a class out, or split by something finer.")
+        raise ValueError(f"class {name!r} cannot be on both sides while the other classes are: its groups are theirs. "
+                         "Leave a class out, or split by something finer.")
     return side
 
-# %% ../nbs/00k_splits.ipynb #785240fc
+# %% ../nbs/00k_splits.ipynb #3c28ed3b
 def _link_or_copy(file, to):
     "The same file under another name, or a copy where links do not reach"
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +113,8 @@ def _write_groups(path, files, groups):
 def _write_sides(stills, side, folder, out):
     "`out` with train/ and val/, whole or not at all; the files' new paths"
     below = [Path(s)/f.relative_to(folder) for f,s in zip(stills.files, side)]
-    part = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}.tmp')
+    unique = uuid.uuid4().hex[:8]
+    part = out.with_name(f'.{out.name}.{unique}.tmp')
     try:
         for f,b in zip(stills.files, below): _link_or_copy(f, part/b)
         if stills.groups is not None: _write_groups(part/'groups.csv', below, stills.groups)
@@ -118,7 +122,7 @@ def _write_sides(stills, side, folder, out):
     finally: shutil.rmtree(part, ignore_errors=True)
     return [out/b for b in below]
 
-# %% ../nbs/00k_splits.ipynb #3e27ae5e
+# %% ../nbs/00k_splits.ipynb #92fe4daf
 def _check_place(out, folder):
     "Refuse a place that exists, or that would become a class"
     if out.exists(): raise FileExistsError(f"{out} exists, and nothing is overwritten. Give another folder, or remove that one.")
