@@ -32,6 +32,7 @@ def _prepare_process():
     "What a command may do to its process, and an import may not"
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)    # fastai's import
+    warnings.formatwarning = lambda message, *args, **kwargs: f'warning: {message}\n'
 
 def _is_program(frame):
     "Whether `frame` is the file that Python was started with, as a console script is"

@@ -16,6 +16,7 @@ from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 from tqdm import tqdm
 # Names that once stood in this module can still be imported from it, so not all of these are used below
+from .groups import group_names, split_groups
 from .utils import clear_errors, natural_key, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
 from .video import VIDEO_EXTS, find_sources, frame_files, missing_part, probe_video, read_frames, thinning
@@ -108,6 +109,7 @@ class Clip:
     label:str=None  # Class, where known
     split:str=None  # Name of the split the clip belongs to
     damaged:str=None  # What was wrong with the file
+    group:str=None  # Patient, camera or recording, where known
 
     def __len__(self): return self.hi-self.lo
 
@@ -372,17 +374,25 @@ def _split_clips(clips, splits, seed):
     for name,lo,hi in zip(splits, edges, edges[1:]):
         for k in order[lo:hi]: clips[k].split = name
 
+def _split_whole_groups(clips, splits, seed):
+    "Give whole groups of clips to the splits, and to each its share of every class where all are known"
+    labels = [c.label for c in clips]
+    split = split_groups([c.group for c in clips], splits, None if None in labels else labels, seed=seed)
+    for c,name in zip(clips, split): c.split = name
+
 # %% ../nbs/00_data.ipynb #9deb94eb
-def _index(named, path, settings, labels, splits, seed):
+def _index(named, path, settings, labels, splits, seed, groups=None):
     "What `index.json` holds, from the facts beside each shard; `named` is {source: name of its shard}"
     clips, shards, lo = [], [], 0
     for f,name in named.items():
         facts = json.loads((path/'shards'/f'{name}.json').read_text())
         n = facts.pop('n')
-        clips.append(Clip(lo, lo+n, label=labels[f], **facts))
+        group = groups and groups[f]
+        clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
         shards.append((name,n))
         lo += n
-    if splits: _split_clips(clips, splits, seed)
+    share_out = _split_whole_groups if groups else _split_clips
+    if splits: share_out(clips, splits, seed)
     return dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
 
 def _write_index(path, index):
@@ -474,6 +484,12 @@ def _check_settings(size, fps, fit, on_error):
     if fps is not None and fps<=0: raise ValueError(f"fps={fps}: give frames a second above 0, or None to keep all")
     fit_dims(1, 1, size, fit)
 
+def _clip_groups(sources, groups, source):
+    "The group of each source; where `source` is a folder, a table may lie in it"
+    folder = None if isinstance(source, (list,tuple,L)) else Path(source).expanduser()
+    names = group_names(sources, groups, folder if folder and folder.is_dir() else None)
+    return dict(zip(sources, names.tolist()))
+
 def _check_place(path):
     "Refuse a path that holds something else than a store"
     if path.exists() and not (path.is_dir() and _is_store(path)):
@@ -490,6 +506,7 @@ def build(cls:FrameStore,
     fps:float=None, # Thin to this many frames a second; None keeps all
     fit:str='crop', # 'crop' the centre or 'pad' with black
     label=None, # A pattern with one group, or a function of the path, that gives a clip's class
+    groups=None, # Patient, camera or recording of a clip, as for `group_names`: splits then get whole groups
     on_error:str='raise', # A damaged file: 'raise', or 'skip' it and keep what can be saved
     workers:int=None, # Processes that decode; None: one a core, 0: decode here
     progress:bool=True, # Show a progress bar
@@ -502,6 +519,8 @@ def build(cls:FrameStore,
     path = Path(path or store_path(source, **settings)).expanduser()
     _check_place(path)
     labels = {f: _label_of(label, f) for f in sources}
+    groups = None if groups is None else _clip_groups(sources, groups, source)
     if splits: _check_splits(splits)
-    index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed)
+    if splits and groups: split_groups(list(groups.values()), splits)                   # refused before anything is decoded
+    index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed, groups=groups)
     return cls._build(sources, path, settings, index_of, on_error, workers, progress)

@@ -6,11 +6,13 @@
 __all__ = ['EvalData', 'load_eval_data', 'loaded_once', 'eval_setup']
 
 # %% ../nbs/03d_evaldata.ipynb #735d86db
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-import numpy as np
+import numpy as np, pandas as pd
 from .stills import Stills, labelled
+from .splits import near_duplicates
 from .masks import find_masks
 from .backbones import get_backbone
 
@@ -22,6 +24,7 @@ class EvalData:
     test: Stills  # To measure on
     path: str = ''  # The folder they come from
     masks: np.ndarray = field(default=None, repr=False)  # (M,size,size) bool: the object in each still of `test`; None where there are none
+    doubles: pd.DataFrame = field(default=None, repr=False)  # As `near_duplicates` of the two gives it; None: not looked for
 
     @property
     def classes(self):
@@ -32,17 +35,28 @@ class EvalData:
         "Side of the pictures (pixels)"
         return self.train.images.shape[1]
 
-# %% ../nbs/03d_evaldata.ipynb #a6bdbfb7
-def _read(data, size, test, masks): # the stills of a folder
-    tr, te = labelled(data, size, test=test)
-    found = None if masks is False else find_masks(data, te, needed=bool(masks))
-    return EvalData(tr, te, str(data), found)
+# %% ../nbs/03d_evaldata.ipynb #9a810d88
+def _warn_of_doubles(doubles, n): # names some of the test stills that are nearly the same as a training still; n are measured on
+    if not len(doubles): return
+    first = [f'{r.test} and {r.train}' for r in doubles.head(2).itertuples()]
+    count = f'{len(doubles)} of {n} test stills look nearly the same as a training still'
+    warnings.warn(f"{count}, first {', then '.join(first)}: an accuracy on them tells what was learnt by heart. "
+                  "near_duplicates names all of them; split_stills (tempo_split) splits by patient, camera or recording.", stacklevel=4)
 
-def _checked(data, size, test, masks): # an `EvalData`, if it is what was asked for
+# %% ../nbs/03d_evaldata.ipynb #a6bdbfb7
+def _read(data, size, test, masks, groups): # the stills of a folder
+    tr, te = labelled(data, size, test=test, groups=groups)
+    found = None if masks is False else find_masks(data, te, needed=bool(masks))
+    doubles = near_duplicates(tr, te)
+    _warn_of_doubles(doubles, len(te))
+    return EvalData(tr, te, str(data), found, doubles)
+
+def _checked(data, size, test, masks, groups): # an `EvalData`, if it is what was asked for
     if size and size!=data.size:
         raise ValueError(f"data was loaded at {data.size} pixels and size={size} was asked for: load it at that size, or give the folder")
     if test: raise ValueError(f"data is loaded already, and test={test!r} chooses among folders: give test to load_eval_data, or give the folder")
     if masks and data.masks is None: raise ValueError("data was loaded without masks: load it with masks=True, or give the folder")
+    if groups is not None: raise ValueError(f"data is loaded already: give groups={groups!r} to load_eval_data, or give the folder")
     return data
 
 # %% ../nbs/03d_evaldata.ipynb #51b70426
@@ -54,10 +68,11 @@ def load_eval_data(
     *,
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
     masks:bool=None, # Load the masks of the stills measured on: True: they are needed; None: where there are some; False: never
+    groups=None, # What belongs together, as for `group_names`; a group on both sides is refused
 )->EvalData:
     "The stills of a folder, loaded once"
-    if isinstance(data, EvalData): return _checked(data, size, test, masks)
-    asked = (str(data), size or 128, test, masks)
+    if isinstance(data, EvalData): return _checked(data, size, test, masks, groups)
+    asked = (str(data), size or 128, test, masks, groups)
     kept = _kept[-1] if _kept else {}
     if asked not in kept: kept[asked] = _read(*asked)
     return kept[asked]
@@ -78,13 +93,15 @@ def eval_setup(
     size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with, or what an `EvalData` has
     arch:str=None, # Architecture, for 'imagenet' and 'random'
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
+    groups=None, # What belongs together, as for `group_names`: a group on both sides is refused, and intervals are over groups
     name:str=None, # Name in tables and plots; None: the file's, or the architecture's
-)->tuple: # The backbone, the stills to learn from, those to measure on, and `EvalResult`'s name, classes and info
+)->tuple: # The backbone, the stills to learn from, those to measure on, and `EvalResult`'s name, classes, groups and info
     "What every evaluation starts from"
     b = get_backbone(backbone, arch)
     if not isinstance(data, EvalData): size = size or b.size
-    d = load_eval_data(data, size, test=test, masks=False)
+    d = load_eval_data(data, size, test=test, masks=False, groups=groups)
     name = name or (Path(backbone).stem if isinstance(backbone, (str,Path)) else b.arch)
     info = dict(data=d.path, size=d.size, arch=b.arch, meta=b.meta)
     info |= dict(train_stills=len(d.train), test_stills=len(d.test))
-    return b, d.train, d.test, dict(name=name, classes=d.classes, info=info)
+    if d.doubles is not None and len(d.doubles): info['near_duplicates'] = len(d.doubles)
+    return b, d.train, d.test, dict(name=name, classes=d.classes, groups=d.test.groups, info=info)

@@ -79,6 +79,10 @@ def linear_eval(
 def _votes(a, y, draws, *others, **kw): # what `knn_accs` says for every run at every number of labels
     return [[knn_accs(a[i], y[i], *others, **kw) for i in idx] for idx in draws]
 
+def _left_out_votes(a, y, draws, groups, **kw): # the same for each still by the others; where groups are known, by those of other groups
+    def accuracy(i): return knn_accs(a[i], y[i], groups=None if groups is None else groups[i], **kw)
+    return [[accuracy(i) for i in idx] for idx in draws]
+
 # %% ../nbs/04_linear_eval.ipynb #3d50312f
 @delegates(eval_setup)
 def knn_eval(
@@ -100,6 +104,8 @@ def knn_eval(
     ns, draws = labelled_draws(stills[0], samples_pc, runs, seed)
     a, y, b = _problem(net, *stills, draws, cache)[:3]
     kw['info'] |= dict(kind='knn', protocol=f'{k} nearest neighbours, temperature {T:g}', seed=seed)
-    if alone: return EvalResult(_votes(a, y, draws, k=k, T=T), ns, **kw)
+    if alone:
+        accs = _left_out_votes(a, y, draws, stills[0].groups, k=k, T=T)
+        return EvalResult(accs, ns, **kw|dict(groups=None))
     preds = _votes(a, y, draws, b, k=k, T=T, preds=True)
     return from_preds(preds, stills[1].labels, ns, **kw)

@@ -326,6 +326,15 @@ def _vote(s, y, k, T):
     return votes.scatter_add_(1, y[i], ((s-1)/T).exp()).argmax(1)
 
 # %% ../nbs/02b_probes.ipynb #561974db
+def _without_own(s, groups):
+    "Similarities (N,N), with nothing left of a still's likeness to itself or to its group"
+    s.fill_diagonal_(-torch.inf)
+    if groups is None: return s
+    names, of = np.unique(groups, return_inverse=True)
+    if len(names)<2: raise ValueError(f"all {len(s)} stills are of the group {str(names[0])!r}: there are no others to vote")
+    of = torch.as_tensor(of)
+    return s.masked_fill(of[:,None]==of, -torch.inf)
+
 def knn_accs(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices
@@ -335,6 +344,7 @@ def knn_accs(
     T:float=.07, # Temperature of the weights exp(similarity / T)
     *,
     preds:bool=False, # Return the predicted classes instead
+    groups=None, # (N,) patient, camera or recording of each training still: where these are left out in turn, the whole group is
 ): # Accuracy in [0,1], or (M,) classes
     "Accuracy of a weighted vote of the k nearest neighbours by cosine similarity"
     if k<1: raise ValueError(f"k={k}: at least one neighbour has to vote")
@@ -342,7 +352,7 @@ def knn_accs(
     y, mean, left_out = torch.as_tensor(y), train.mean(0), test is None
     x = unit_features(train, mean)
     s = (x if left_out else unit_features(test, mean))@x.T
-    if left_out: s.fill_diagonal_(-torch.inf)
+    if left_out: s = _without_own(s, groups)
     said = _vote(s, y, min(k, len(x)-left_out), T)
     if preds: return said.numpy()
     truth = y if left_out else torch.as_tensor(y_test)

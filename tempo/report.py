@@ -31,6 +31,7 @@ class EvalResult:
     preds: np.ndarray = None  # (len(samples_pc), runs, M) predicted classes of the M stills measured on
     targets: np.ndarray = None  # (M,) their true classes
     classes: list = None  # Names of the classes
+    groups: np.ndarray = None  # (M,) patient, camera or recording of each still measured on, where it is known
 
     def __post_init__(self): self.accs = np.atleast_2d(np.asarray(self.accs, float))
     def __repr__(self):
@@ -98,6 +99,16 @@ def per_class(self:EvalResult):
         if of_class.any(): table.iloc[k] = [r[of_class].mean() for r in right]
     return table
 
+# %% ../nbs/03a_report.ipynb #52554bf1
+@patch(as_prop=True)
+def balanced(self:EvalResult):
+    "Mean of the classes' accuracies, as `accs` has its figures: (len(samples_pc), runs), in [0,1]"
+    if self.preds is None and 'balanced' in self.info: return np.array(self.info['balanced'])      # of a row
+    self._class_names()
+    right = self.preds==self.targets
+    of_class = [right[...,self.targets==k].mean(-1) for k in np.unique(self.targets)]
+    return np.mean(of_class, 0)
+
 # %% ../nbs/03a_report.ipynb #9fcd9a80
 @patch
 def confusion(self:EvalResult,
@@ -158,9 +169,12 @@ def plot_curve(self:EvalResult,
 # %% ../nbs/03a_report.ipynb #69bf1a43
 def results_table(
     results, # `EvalResult`s
+    balanced:bool=False, # Balanced accuracy in place of accuracy
 )->pd.DataFrame: # One line a name, one column an n
     "Mean ± standard deviation over runs, in percent"
-    cells = lambda r: {f'n = {n_text(n)}': mean_sd(a) for n,a in r._rows()}
+    def cells(r): # of one line
+        accs = r.balanced if balanced else r.accs
+        return {f'n = {n_text(n)}': mean_sd(a) for n,a in zip(r.samples_pc, accs)}
     rows = {r.name: cells(r) for r in results}
     return pd.DataFrame.from_dict(rows, orient='index').fillna('')
 
@@ -217,6 +231,9 @@ def plot(self:EvalResult,
 def _draws_of(r): # what two results must have in common to be compared run by run
     return r.samples_pc, r.accs.shape, r.info.get('seed'), r.info.get('data')
 
+def _groups_of(*results): # the groups of the stills, as far as one of the results knows them
+    return next((r.groups for r in results if r.groups is not None), None)
+
 def _difference(base, ours, k): # of the k-th number of labels: the means, their difference, its intervals
     d = ours.accs[k]-base.accs[k]
     half = t_halfwidth(d)
@@ -225,14 +242,16 @@ def _difference(base, ours, k): # of the k-th number of labels: the means, their
     row |= dict(difference=d.mean(), low=d.mean()-half, high=d.mean()+half)
     if ours.preds is None or base.preds is None: return row
     right = lambda r: (r.preds[k]==r.targets).astype(float)
-    low,high = two_way_interval(right(ours)-right(base))
-    return row | dict(low_stills=low, high_stills=high)
+    groups = _groups_of(base, ours)
+    low,high = two_way_interval(right(ours)-right(base), groups=groups)
+    row |= dict(low_stills=low, high_stills=high)
+    return row if groups is None else row | dict(groups=len(set(groups)))
 
 def paired(
     base:EvalResult, # Against whom
     ours:EvalResult, # On the same draws, of the same stills
 )->pd.DataFrame: # A line an n: difference of the means, and its intervals, as shares
-    "Differences of accuracy, run by run"
+    "Differences of accuracy, run by run; `groups` says how many groups the interval over stills is over, where they are known"
     if _draws_of(base)!=_draws_of(ours):
         raise ValueError(f"{ours.name} and {base.name} were not measured on the same draws: give both the same data, samples_pc, runs and seed")
     return pd.DataFrame([_difference(base, ours, k) for k in range(len(base.samples_pc))])
@@ -312,8 +331,11 @@ def show_differences(
     t[f'{baseline} (%)'] = [f'{100*x:.1f}' for x in d.baseline]
     t['accuracy (%)'] = [f'{100*x:.1f}' for x in d.accuracy]
     t['difference'] = [f'{100*x:+.1f}' for x in d.difference]
-    t['over draws'] = [_from_to(*o) for o in zip(d.low, d.high)]
-    if 'low_stills' in d: t['over draws and stills'] = [_from_to(*o) for o in zip(d.low_stills, d.high_stills)]
+    ends = lambda *names: d[list(names)].astype(float).values            # a row has None for NaN
+    t['over draws'] = [_from_to(*o) for o in ends('low','high')]
+    if 'low_stills' not in d: return t
+    units = 'groups' if 'groups' in d and d.groups.notna().all() else 'stills'
+    t[f'over draws and {units}'] = [_from_to(*o) for o in ends('low_stills','high_stills')]
     return t
 
 # %% ../nbs/03a_report.ipynb #517aed55
@@ -407,12 +429,12 @@ def save(self:EvalResult,
     **more # What else the row should say
 )->dict: # The row
     "Append this result to a results file"
-    digits = dict(samples_pc=None, accs=4)
+    digits = dict(samples_pc=None, accs=4, groups=None)
     if self.curve is not None: digits |= dict(iters=None, curve=3)
     row = to_row(replace(self, info=self.info|more), digits)
     if self.accs.shape[1]>1: row['ci'] = t_halfwidth(self.accs).round(4)
     if self.preds is not None:
-        row |= dict(classes=self.classes, per_class=self.per_class.T.values.round(3))
+        row |= dict(classes=self.classes, per_class=self.per_class.T.values.round(3), balanced=self.balanced.round(4))
     return add_row(path, **row)
 
 def as_result(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.all import L
+from .groups import check_apart, group_names
 from .utils import files_below
 from .pictures import IMAGE_EXTS, open_image
 
@@ -22,11 +23,13 @@ class Stills:
     labels: np.ndarray  # (N,), index into `classes`
     classes: list  # Class names
     files: list  # Where each picture came from
+    groups: np.ndarray = None  # (N,) str: patient, camera or recording; None where it is not known
 
     def __len__(self): return len(self.labels)
     def __repr__(self):
         h,w = self.images.shape[1:3]
-        return f'Stills: {len(self)} pictures of {h}×{w}, {len(self.classes)} classes'
+        known = '' if self.groups is None else f', {len(set(self.groups))} groups'
+        return f'Stills: {len(self)} pictures of {h}×{w}, {len(self.classes)} classes{known}'
 
 # %% ../nbs/00g_stills.ipynb #d7a76fb3
 def _class_folders(folder):
@@ -47,6 +50,25 @@ def _check_not_empty(folder, found, filled):
     if not empty: return
     raise ValueError(f"{folder/empty[0]} holds no pictures ({' '.join(IMAGE_EXTS)}). Add some or remove the folder.")
 
+# %% ../nbs/00g_stills.ipynb #6b182166
+def _refuse_class_folders(stills, k):
+    "An error if the k-th folder above a still is its class folder, or lies above that"
+    for f,y in zip(stills.files, stills.labels):
+        name = stills.classes[y]
+        if name not in [folder.name for folder in f.parents[:k]]: continue
+        raise ValueError(f"groups={k}: no folder of a group stands above {f} in its class folder {name!r}. "
+                         "Stills go to <class>/<group>/, or groups may be a pattern or a table.")
+
+def _add_groups(sides, groups, root):
+    "Give every still of these `Stills` its group, where there are groups"
+    if groups is None: return
+    if isinstance(groups, (int,np.integer)):
+        for s in sides: _refuse_class_folders(s, groups)
+    files = [f for s in sides for f in s.files]
+    names = group_names(files, groups, root)
+    ends = np.cumsum([len(s) for s in sides])[:-1]
+    for s,own in zip(sides, np.split(names, ends)): s.groups = own
+
 # %% ../nbs/00g_stills.ipynb #8f360c92
 def load_stills(
     folder, # A folder with one folder of pictures for each class
@@ -54,6 +76,7 @@ def load_stills(
     *,
     fit:str='crop', # 'crop' or 'pad'
     classes:list=None, # Class names, in order; None: the folders' names, sorted
+    groups=None, # What belongs together, as for `group_names`: folders, a pattern, a table or a function
 )->Stills: # One picture for each file, in the order of classes and files
     "All pictures below `folder`, by class"
     folder = Path(folder).expanduser()
@@ -68,7 +91,9 @@ def load_stills(
         labels += [k]*len(pictures)
     _check_not_empty(folder, found, {classes[k] for k in labels})
     images = np.stack([open_image(f, size, fit) for f in files])
-    return Stills(images, np.array(labels), classes, files)
+    stills = Stills(images, np.array(labels), classes, files)
+    _add_groups([stills], groups, folder)
+    return stills
 
 # %% ../nbs/00g_stills.ipynb #0100c2c3
 def _refuse_leak(train, test):
@@ -107,13 +132,17 @@ def labelled(
     *,
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
     fit:str='crop', # 'crop' or 'pad'
+    groups=None, # What belongs together, as for `group_names`; a group on both sides is refused
 )->tuple: # (training `Stills`, test `Stills`), with the same classes
     "The stills to learn from and the stills to measure on"
-    train_dir, test_dir = _two_folders(Path(data).expanduser(), test)
+    data = Path(data).expanduser()
+    train_dir, test_dir = _two_folders(data, test)
     tr = load_stills(train_dir, size, fit=fit)
     _refuse_one_class(train_dir, tr.classes)
     te = load_stills(test_dir, size, fit=fit, classes=tr.classes)
     _refuse_leak(tr, te)
+    _add_groups([tr, te], groups, data)
+    if groups is not None: check_apart([tr.files, te.files], [tr.groups, te.groups])
     return tr, te
 
 # %% ../nbs/00g_stills.ipynb #ebe0a12b
