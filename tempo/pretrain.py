@@ -471,7 +471,7 @@ class TrainConfig(LearnerConfig):
     out:object='tempo.safetensors' # Where the backbone goes; None: nowhere
     seed:int=42 # Of the pairs, the projector and the augmentation
     path:object=None # The store's folder; None: one in the user's cache
-    average:object=None # Weight interpolation: 0 is the start, 1 the trained weights; 'auto': by what was learnt, .85 at most; None: 'auto' where `proximity` is, else .85; 1 where the start is random
+    average:object=None # From 0, the start, to 1, the trained weights; 'auto': by what was learnt; None: 'auto' where `proximity` is, else .85; 1 if random
     schedule:str='one_cycle' # 'one_cycle' or 'cosine'
     warmup:float=.25 # Share of the training in which the rate rises
     cuts:bool=True # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is

@@ -221,7 +221,8 @@ class LookAgain(Callback):
         longest:float=LONGEST, # Distance that no pair exceeds (seconds)
     ):
         if not 0<at<1: raise ValueError(f"at={at}: give a share of the training between 0 and 1")
-        self.store, self.at, self.penalty, self.longest = store, at, penalty, longest
+        self.store, self.at = store, at
+        self.penalty, self.longest = penalty, longest
         self.found = None     # frames at which stretches begin, and how many frames were looked at
     def state_dict(self):
         "What a checkpoint keeps"
