@@ -37,7 +37,7 @@ def judge_evidence(
     start = evidence.before.mean()
     if high<0: return 'no', 'training makes it worse: stretches are told apart less well than at the start'
     if low>=FULL/2: return 'yes', 'stretches are told apart better after a short training'
-    if start>=1-2*FULL: return 'no', f'the start tells stretches apart already ({start:.3f}; 1 is perfect), so there is little to learn'
+    if start>=1-2*FULL and high<FULL: return 'no', f'the start tells stretches apart already ({start:.3f}; 1 is perfect), so there is little to learn'
     return 'not enough evidence', 'a short training changed too little to be told from chance'
 
 # %% ../nbs/05c_pilot.ipynb #29309494
