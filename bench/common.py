@@ -45,6 +45,17 @@ def side_by_side(script, todo, jobs):
     began = time.perf_counter()
     with ThreadPoolExecutor(jobs) as ex: return sum(ex.map(lambda job: child(script, job, began, jobs), todo))
 
+def named(only, domains, what, known):
+    "(domain, one of `known`) of what a command line names, such as 'streams:auto,clips'; a domain alone means all of them"
+    which = []
+    for word in only.split(','):
+        domain, _, one = word.partition(':')
+        which += [(domain, o) for o in ([one] if one else known)]
+    there = f"Domains: {', '.join(domains)}. {what.capitalize()}s: {', '.join(known)}"
+    for domain,one in which:
+        if domain not in domains or one not in known: sys.exit(f'--only: {domain}:{one} is no domain and {what}. {there}')
+    return which
+
 def accuracies(r):
     "Labels per class → accuracies of the draws, of an `EvalResult`"
     return {str(n): a.round(4).tolist() for n,a in zip(r.samples_pc, r.accs)}

@@ -33,7 +33,7 @@ from tempo.pilot import judge_evidence, pilot
 from tempo.pretrain import train_tempo
 from tempo.rows import add_row, load_rows
 from tempo.stills import labelled
-from common import accuracies, parser, side_by_side
+from common import accuracies, named, parser, side_by_side
 
 SHORT = dict(steps=345, bs=96, size=96)
 SIGNS = dict(asl24_video=[1,5,20], asl24=[1,5])              # labels per class
@@ -125,18 +125,6 @@ def one(domain, setting, seed):
     add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
         accs=accs, seconds=round(time.perf_counter()-t), **row)
 
-def wanted():
-    "(domain, setting) of what `--only` names"
-    which = []
-    for word in args.only.split(','):
-        domain, _, setting = word.partition(':')
-        which += [(domain, s) for s in ([setting] if setting else SETTINGS)]
-    known = f"Domains: {', '.join(DOMAINS)}. Settings: {', '.join(SETTINGS)}"
-    for domain,setting in which:
-        if domain in DOMAINS and setting in SETTINGS: continue
-        sys.exit(f'--only: {domain}:{setting} is no domain and setting. {known}')
-    return which
-
 def left_to_do():
     "Jobs (domain, setting, seed) that the results file does not hold yet, seed by seed"
     rows = load_rows(args.out) if args.out.exists() else []
@@ -144,7 +132,7 @@ def left_to_do():
     seeds = [int(s) for s in args.seeds.split(',')]
     jobs = []
     for seed in seeds:
-        of_seed = [(*what, seed) for what in wanted()]
+        of_seed = [(*what, seed) for what in named(args.only, DOMAINS, 'setting', SETTINGS)]
         jobs += [job for job in of_seed if seed==seeds[0] or job[1]!='start']
     return [job for job in jobs if (*job, args.full) not in done]
 

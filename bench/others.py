@@ -43,7 +43,7 @@ from tempo.data import FrameStore
 from tempo.pretrain import average_with, train_tempo
 from tempo.rows import add_row, load_rows, rows_of
 import domains
-from common import parser
+from common import named, parser
 
 VERSION = '0.18.0'
 COMPARED = 'streams', 'clips', 'ultrasound'
@@ -195,17 +195,6 @@ def one(python, domain, method, seed):
     row |= dict(step_seconds=round(step, 3), seconds=round(clock), cpu_seconds=round(cpu))
     add_row(args.out, kind='others', arm='lightly-train', **row, accs=accs, config=how, versions=versions(python))
 
-def wanted():
-    "(domain, method) of what `--only` names"
-    which = []
-    for word in args.only.split(','):
-        domain, _, method = word.partition(':')
-        which += [(domain, m) for m in ([method] if method else METHODS)]
-    for domain,method in which:
-        if domain in domains.DOMAINS and method in METHODS: continue
-        sys.exit(f"--only: {domain}:{method} is no domain and method. Domains: {', '.join(domains.DOMAINS)}. Methods: {', '.join(METHODS)}")
-    return which
-
 def held():
     "The rows that there are"
     return load_rows(args.out) if args.out.exists() else []
@@ -214,7 +203,8 @@ def left_to_do():
     "Jobs (domain, method, seed) that the results file does not hold yet"
     done = {(r['domain'], r['method'], r['seed'], r['size'], r.get('lr')) for r in held()}
     seeds = [int(s) for s in args.seeds.split(',')]
-    jobs = [(domain, method, seed) for seed in seeds for domain,method in wanted()]
+    which = named(args.only, domains.DOMAINS, 'method', METHODS)
+    jobs = [(*what, seed) for seed in seeds for what in which]
     return [job for job in jobs if (*job, args.size, args.lr or None) not in done]
 
 if __name__=='__main__':

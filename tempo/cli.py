@@ -141,7 +141,6 @@ def tempo_pilot(
     results:str='results/pilot.jsonl', # Where a row is added
 ):
     "Say in minutes whether pre-training on a video helps, and what it will cost"
-    if weights=='random': raise ValueError("weights='random': a pilot compares with a start that is worth something. Give imagenet or a path.")
     if data: _check_eval(data, results)
     from tempo.pilot import pilot
     from tempo.rows import add_row, check_writable

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .video import find_sources, probe_video
+from .data import FrameStore
 from .stretches import Stretches
 from .evidence import FEWEST, FULL, MOST, Evidence
 from .pretrain import TrainConfig, train_tempo
@@ -54,11 +55,12 @@ def judge_stills(
 
 # %% ../nbs/05c_pilot.ipynb #3afed65a
 def some_video(
-    source, # A video, a folder of videos or frames, or a list
+    source, # A video, a folder of videos or frames, or a list; a `FrameStore` is taken whole
     minutes:float=20, # Of video, at least, where there is as much
     seed:int=0, # Order of the files
 )->list: # Paths
     "A few of the files, as many as make some minutes"
+    if isinstance(source, FrameStore): return source
     files = find_sources(source)
     seconds, some = 0., []
     for k in np.random.default_rng(seed).permutation(len(files)):
@@ -118,10 +120,16 @@ def _step_seconds(history):
     seconds = np.diff([r['seconds'] for r in history])
     return float(np.median(seconds[len(seconds)//4:]))
 
+def _short(settings, steps, files, source):
+    "Settings of the short training; where it sees some of the files alone, its store is not that of the whole"
+    short = settings | dict(steps=steps, out=None, average='auto')
+    if files is not source and len(files)<len(find_sources(source)): short.pop('path', None)
+    return short
+
 def _whole_steps(source, files, frames, config):
     "Steps of a training on all of the source, from the frames of the files that were looked at"
     if config.steps: return config.steps
-    share = len(files)/len(find_sources(source))
+    share = 1 if files is source else len(files)/len(find_sources(source))
     return max(1, int(config.epochs*frames/share/config.bs))
 
 def _compare(learn, data):
@@ -148,12 +156,11 @@ def pilot(
     **settings # Of the training that the pilot speaks for: as for `train_tempo`
 )->Pilot:
     "Minutes of training that say whether a whole one will help"
-    began = time.time()
+    began, config = time.time(), TrainConfig(arch=arch, **settings | dict(out=None))
+    if config.weights is None: raise ValueError("weights=None: a pilot compares with a start that is worth something. Give imagenet or a path.")
     files = some_video(source, minutes)
-    short = settings | dict(steps=pilot_steps, out=None, average='auto')
-    learn = train_tempo(files, arch, **short)
+    learn = train_tempo(files, arch, **_short(settings, pilot_steps, files, source))
     compared = None if data is None else _compare(learn, data)
-    config = TrainConfig(arch=arch, **settings | dict(out=None))
     steps = _whole_steps(source, files, len(learn.dls.train.store), config)
     whole = steps*_step_seconds(learn.watch.history)/60
     took = (time.time()-began)/60
