@@ -563,7 +563,7 @@ def _open_store(source, config):
     store = FrameStore.build(source, config.path, config.size)
     return split_cuts(store) if config.cuts else store
 
-# %% ../nbs/03_pretrain.ipynb #72d67bd1
+# %% ../nbs/03_pretrain.ipynb #350e039c
 def _look_through(store, backbone, config):
     "The stretches of the video, where the distance of pairs or the share of the weights depends on them"
     if 'auto' not in (config.proximity, config.average): return None
@@ -576,7 +576,7 @@ def _within(store, found, proximity):
     if proximity=='auto': return found.store, found.longest
     return store, _as_frames(proximity, float(np.median(clip_fps(store))))
 
-# %% ../nbs/03_pretrain.ipynb #a153b303
+# %% ../nbs/03_pretrain.ipynb #6b1df4b1
 def _pairs(config, store, proximity):
     "`DataLoaders` of the pairs that the settings ask for"
     n = config.steps*config.bs if config.steps else None
@@ -596,7 +596,7 @@ def _fit(learn, config, save):
     lr = slice(*config.lr) if isinstance(config.lr, (tuple,list)) else config.lr
     fit_schedule(learn, epochs, lr, schedule=config.schedule, warmup=config.warmup, wd=config.wd, cbs=save)
 
-# %% ../nbs/03_pretrain.ipynb #28cc7160
+# %% ../nbs/03_pretrain.ipynb #d01da042
 @patch
 def interpolate(self:TempoLearner,
     share:float, # How far from the start: 0 is the start, 1 the trained weights
@@ -607,7 +607,7 @@ def interpolate(self:TempoLearner,
     if share!=1: average_with(backbone, self.start, share)
     return backbone
 
-# %% ../nbs/03_pretrain.ipynb #8c805ad7
+# %% ../nbs/03_pretrain.ipynb #fecf2b1e
 def _weigh(learn):
     "How well the start tells stretches apart, and how well the weights do at `MOST` of the way"
     probe = StretchProbe(learn.stretches)
@@ -620,7 +620,7 @@ def _share(learn, average):
     if not rank_distrib(): print(learn.evidence)
     return learn.evidence.share
 
-# %% ../nbs/03_pretrain.ipynb #6e8b9ba1
+# %% ../nbs/03_pretrain.ipynb #bfbf9a7f
 def _decided(learn):
     "What the training decided by itself, or None"
     again = learn.look_again.stretches() if hasattr(learn, 'look_again') else None
