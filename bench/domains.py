@@ -48,7 +48,7 @@ STREAMS = {                                                  # what `make_stream
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
     'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1),
     '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1)}
-SHARES = (.5, .85)
+SHARES = (.25, .5, .85)
 KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','last')   # of a backbone's header
 
 class Copies(Callback):
