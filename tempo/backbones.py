@@ -187,10 +187,11 @@ def extract_features(
     *,
     bs:int=64, # Pictures a batch
     device=None, # Where to compute; None: where the backbone is
+    progress:bool=True, # Show a bar, where there are many pictures
 ): # (N,n_features) float32 tensor, on the CPU
     "Features in eval mode; the backbone is left exactly as it was"
     device = device or next(backbone.parameters()).device
-    batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=len(images)<300)
+    batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=not progress or len(images)<300)
     out = []
     with _eval_mode(backbone), torch.inference_mode():
         for i in batches:

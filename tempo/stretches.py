@@ -55,9 +55,9 @@ class FrameSubset:
     def __getitem__(self, i): return self.store[self.frames[i]]
 
 # %% ../nbs/02f_stretches.ipynb #d0838d83
-def _features(backbone, store, frames):
+def _features(backbone, store, frames, progress=False):
     "(n,F) features of frames of a store"
-    return extract_features(backbone, FrameSubset(store, frames)).numpy()
+    return extract_features(backbone, FrameSubset(store, frames), progress=progress).numpy()
 
 # %% ../nbs/02f_stretches.ipynb #712fb31d
 def leading_directions(
@@ -144,23 +144,23 @@ def __repr__(self:Stretches):
 STRETCHES_FORMAT = 1  # raise it when the rule changes
 _MOST = 20_000        # frames that decide the leading directions
 
-def _courses(store, backbone, frames):
+def _courses(store, backbone, frames, progress=False):
     "(n,32) unit vectors of the frames of each clip"
     every = np.concatenate(frames)
     places = np.linspace(0, len(every)-1, min(len(every), _MOST))
     some = every[places.astype(int)]
-    features = _features(backbone, store, some)
+    features = _features(backbone, store, some, progress)
     basis = leading_directions(features)
     if len(some)==len(every):
         ends = np.cumsum([len(f) for f in frames])[:-1]
         return [unit_courses(f, *basis) for f in np.split(features, ends)]
-    return [unit_courses(_features(backbone, store, f), *basis) for f in frames]
+    return [unit_courses(_features(backbone, store, f, progress), *basis) for f in frames]
 
-def _look(store, backbone, penalty):
+def _look(store, backbone, penalty, progress=False):
     "Frames at which stretches begin inside clips, and how many frames were looked at"
     frames = sampled_frames(store)
     begins = []
-    for f,course in zip(frames, _courses(store, backbone, frames)):
+    for f,course in zip(frames, _courses(store, backbone, frames, progress)):
         begins += f[change_points(course, penalty)].tolist()
     return [begins, sum(map(len, frames))]
 
@@ -172,11 +172,11 @@ def _stretches_file(store, backbone, penalty):
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     return store.path/'stretches'/f'{name}.json'
 
-def _looked_through(store, backbone, penalty):
+def _looked_through(store, backbone, penalty, progress=False):
     "What `_look` gives: read where it is remembered, found and remembered otherwise"
     f = _stretches_file(store, backbone, penalty)
     if f.exists(): return json.loads(f.read_text())
-    found = _look(store, backbone, penalty)
+    found = _look(store, backbone, penalty, progress)
     try:
         f.parent.mkdir(exist_ok=True)
         write_atomic(f, json.dumps(found))
@@ -205,11 +205,12 @@ def find_stretches(
     *,
     penalty:float=2., # What a further stretch costs: higher finds fewer
     longest:float=LONGEST, # Distance that no pair exceeds (seconds)
+    progress:bool=True, # Show a bar
 )->Stretches: # Its `.store` has a clip for each stretch
     "Where the subject of a video stays"
     _check_stretches(store, penalty, longest)
     backbone = backbone.to(default_device())
-    found = from_first(lambda: _looked_through(store, backbone, float(penalty)))
+    found = from_first(lambda: _looked_through(store, backbone, float(penalty), progress))
     return _as_stretches(store, *found, longest)
 
 # %% ../nbs/02f_stretches.ipynb #fc219b33
