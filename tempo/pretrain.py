@@ -624,7 +624,8 @@ def interpolate(self:TempoLearner,
 def _weigh(learn):
     "How well the start tells stretches apart, and how well the weights do at `MOST` of the way"
     probe = StretchProbe(learn.stretches)
-    return Evidence(*[probe(learn.interpolate(share)) for share in (0, MOST)])
+    before, after = (probe(learn.interpolate(share)) for share in (0, MOST))
+    return Evidence(before, after, probe.seconds)
 
 def _share(learn, average):
     "How far the weights go from the start: as was said, or as the evidence says"
