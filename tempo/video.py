@@ -52,7 +52,7 @@ def find_sources(
     if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS)}) and no frames ({' '.join(IMAGE_EXTS)}).")
     return found
 
-# %% ../nbs/00f_video.ipynb #af67bca8
+# %% ../nbs/00f_video.ipynb #4e7b7b02
 def _video_stream(container):
     "The stream that FFmpeg takes for the best, where it can be decoded and is no cover picture"
     from av.stream import Disposition
@@ -75,7 +75,7 @@ def _opened(path):
         if stream is None: raise refusal
         yield container, stream
 
-# %% ../nbs/00f_video.ipynb #250532c9
+# %% ../nbs/00f_video.ipynb #a6bbd263
 def _matrix(frame):
     "How a player turns and mirrors a frame: (a, b, c, d) take x to a·x+c·y and y to b·x+d·y"
     from av.sidedata.sidedata import Type
@@ -156,7 +156,7 @@ def probe_video(
     if path.is_dir(): return _probe_folder(path)
     with _opened(path) as (container, stream): return _probe_stream(container, stream)
 
-# %% ../nbs/00f_video.ipynb #5e0cd81f
+# %% ../nbs/00f_video.ipynb #3f45482c
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
     fields = 'start end key hidden corrupt unread'.split()
@@ -169,6 +169,7 @@ class _Packets:
         self.upto = self.unread = 0
         self.shown, self.spoilt = array('d'), []          # when each frame is shown (s), and which of them the decoder calls corrupt
         self.failed, self.broken = 0, False               # packets that the decoder refused, and whether the file breaks off
+        self.shift, self.resets = 0., []                  # where the clock of the file is set back, ours goes on
 
     def note(self, packet):
         "Take down one packet, of whatever stream"
@@ -182,12 +183,19 @@ class _Packets:
         self.unread = 0
 
     def show(self, frame):
-        "Take down one frame that the decoder gave"
-        last = self.shown[-1] if self.shown else 0.
-        self.shown.append(last+1/(self.rate or 30) if frame.time is None else frame.time)
-        if frame.is_corrupt: self.spoilt.append(len(self.shown)-1)
+        "Take down one frame that the decoder gave, and when it is shown; the times only go forward"
+        n = len(self.shown)
+        last = self.shown[-1] if n else -math.inf
+        follows = last+1/(self.rate or 30) if n else 0.
+        stamp = frame.dts if self.kind=='avi' else frame.pts                # AVI counts pictures in the order of the packets
+        time = follows if stamp is None else stamp*float(frame.time_base)+self.shift
+        if time<last-1:
+            self.resets.append(n)
+            self.shift += follows-time
+        self.shown.append(time if time>last else follows)
+        if frame.is_corrupt: self.spoilt.append(n)
 
-# %% ../nbs/00f_video.ipynb #ecbe395c
+# %% ../nbs/00f_video.ipynb #3bfe68f1
 def _demux(container, stream, log):
     "Packets of `stream` up to the end, or to where the file breaks off; each is noted in `log`"
     import av
@@ -217,7 +225,7 @@ def _decode(container, stream, log):
             log.show(frame)
             yield frame
 
-# %% ../nbs/00f_video.ipynb #f15a727d
+# %% ../nbs/00f_video.ipynb #68e33691
 @patch
 def table(self:_Packets):
     "The packets that are shown, in the order in which they are, by field"
@@ -241,14 +249,15 @@ def holes(self:_Packets):
     if not usual: return np.array([], int)
     lost = np.diff(t['start'])/usual-1
     told = np.maximum.accumulate(np.maximum(t['end'], t['start']+usual))[:-1]
-    untold = (t['start'][1:]-told > usual/2) & even & (self.kind!='avi')      # AVI has a place for each dropped frame
+    timed = self.kind=='avi' or 'mp4' in self.kind and self.announced          # AVI has a place for each dropped frame, MP4 a list of times
+    untold = (t['start'][1:]-told > usual/2) & even & (not timed)
     torn = t['start'][(t['unread']>256) & self.kind.startswith('matroska')]
     near = np.abs(t['start'][1:,None]-torn) <= 16*usual
     many = untold & (lost>4)
     some = many & (lost[many].sum() >= .1*len(lost))
     return 1+np.flatnonzero((lost>.6) & near.any(1) | untold & (lost>9) | some)
 
-# %% ../nbs/00f_video.ipynb #ae1c0524
+# %% ../nbs/00f_video.ipynb #ebe5dea3
 @patch
 def short(self:_Packets):
     "What the header announces and the packets do not hold, in words; '' where there is nothing"
@@ -260,6 +269,16 @@ def short(self:_Packets):
     counted = 'mp4' in self.kind and len(self.rows)//len(self.fields)<self.announced
     if end >= (1 if counted else .9)*self.seconds-slack: return ''
     return f"the header announces {self.seconds:.1f} s and it ends after {end:.1f} s"
+
+@patch
+def torn(self:_Packets):
+    "How many packets are corrupt; those where two whole streams were joined do not count"
+    rows = np.array(self.rows).reshape(-1, len(self.fields))
+    jumps = np.abs(np.diff(rows[:,0]))*self.unit > 1
+    joints = 1+np.flatnonzero(jumps & (rows[1:,2]>0))
+    corrupt = np.flatnonzero(rows[:,4])
+    near = np.abs(corrupt[:,None]-joints) <= 4
+    return len(corrupt)-near.any(1).sum()
 
 def _cut_packet(kind, size):
     "Whether a transport stream ends within one of its packets, which have 188 bytes each (with time codes 192, with parity 204)"
@@ -276,9 +295,10 @@ def damage(self:_Packets):
     if len(holes):
         before, after = t['start'][holes[0]-1:holes[0]+1]*self.unit
         return f"frames are missing between {before:.1f} s and {after:.1f} s"
-    if t['corrupt'].any(): return f"{t['corrupt'].sum()} of its packets are corrupt"
-    if self.failed: return f"{self.failed} of its packets cannot be decoded"
-    spoilt = [k for n,k in enumerate(self.spoilt) if n<k]          # a recording that begins in mid-stream may begin with spoilt frames
+    if self.torn(): return f"corrupt packets: {self.torn()}"
+    if self.failed: return f"packets that cannot be decoded: {self.failed}"
+    begins = [k for n,k in enumerate(self.spoilt) if n==k]         # a recording that begins in mid-stream may begin with spoilt frames
+    spoilt = sorted({*self.spoilt}-{*begins, *self.resets})
     return f"frame {spoilt[0]} is corrupt" if spoilt else ''
 
 # %% ../nbs/00f_video.ipynb #c000a74c
@@ -310,7 +330,7 @@ def _for_decord(path):
         w, h, matrix = _shape(stream, next(iter(frames), None))
     return (w, h, log) if matrix==(1,0,0,1) and log.plain() else None
 
-# %% ../nbs/00f_video.ipynb #7c500a84
+# %% ../nbs/00f_video.ipynb #b0723c63
 def _decord_frames(path, w, h, threads):
     "Frames of `w`×`h` pixels by decord"
     from decord import VideoReader, cpu, logging
@@ -326,7 +346,7 @@ def _decord_frames(path, w, h, threads):
     except Exception as e: raise Unproven(str(e)) from e      # DECORDError, RuntimeError, StopIteration: PyAV will say what it is
     if np.array_equal(last, before): raise Unproven('its last two frames are the same')
 
-# %% ../nbs/00f_video.ipynb #8a095ee7
+# %% ../nbs/00f_video.ipynb #2c8f077e
 def _converter(shape, size, fit):
     "What makes of a frame of PyAV an upright picture, scaled for a square of side `size`"
     from av.video.reformatter import VideoReformatter
@@ -336,21 +356,23 @@ def _converter(shape, size, fit):
     scaled = partial(VideoReformatter().reformat, width=w, height=h, format='rgb24', interpolation='AREA')
     return lambda frame: _upright(scaled(frame).to_ndarray(), matrix)
 
-# %% ../nbs/00f_video.ipynb #60ba8477
+# %% ../nbs/00f_video.ipynb #648af680
 def _nearest(stamped, fps):
     "Of (time, frame) those nearest to each tick of `fps` a second, each once, with their numbers; all of them where `fps` is None"
     if not fps:
         yield from ((i, frame) for i,(_,frame) in enumerate(stamped))
         return
     held, begin, tick = None, None, 0
+    half = 1e-6                                            # of the last step, in seconds
     for i,(time,frame) in enumerate(stamped):
         if begin is None: begin = time
         if held:
-            middle = (held[1]+time)/2-begin+1e-6           # up to here, the frame before is the nearer one
-            if tick/fps<=middle: yield held[0], held[2]
-            tick = max(tick, math.floor(middle*fps)+1)
+            half = (time-held[1])/2+1e-6                   # so long, the frame before is the nearer one
+            near = held[1]+half-begin
+            if tick/fps<=near: yield held[0], held[2]
+            tick = max(tick, math.floor(near*fps)+1)
         held = i, time, frame
-    if held and tick/fps <= held[1]-begin+1e-6: yield held[0], held[2]
+    if held and tick/fps <= held[1]+half-begin: yield held[0], held[2]
 
 # %% ../nbs/00f_video.ipynb #ca6ecee4
 def thinning(
@@ -360,27 +382,27 @@ def thinning(
     "About how many frames of a file go by for each one that is kept"
     return max(1, native/fps) if fps and native else 1
 
-# %% ../nbs/00f_video.ipynb #f03bc40c
+# %% ../nbs/00f_video.ipynb #5e4e7929
 @patch
 def starts(self:_Packets):
     "Numbers of the frames before which time jumps: others were lost there, or the clock was set back"
     times = np.array(self.shown)
     usual, even = _pace(times)
     steps = np.diff(times)
-    jumps = (steps<-usual) | (steps>max(10*usual, 0 if even else 1))
+    jumps = 1+np.flatnonzero(steps>max(10*usual, 0 if even else 1))
     holes = self.table()['start'][self.holes()]*self.unit
-    after = np.searchsorted(times, holes-usual/4) if (steps>0).all() else []
-    return sorted({*(1+np.flatnonzero(jumps)).tolist(), *(int(k) for k in after if 0<k<len(times))})
+    after = [] if self.resets else np.searchsorted(times, holes-usual/4)
+    return sorted({*self.resets, *jumps.tolist(), *(int(k) for k in after if 0<k<len(times))})
 
 @patch
 def pace(self:_Packets):
     "Frames a second: what the header says where the frames keep it, else what they show; None where nobody knows"
-    span = max(self.shown, default=0)-min(self.shown, default=0)
-    if not span or self.damage() or self.starts(): return self.rate
-    shown = (len(self.shown)-1)/span
+    steps = np.delete(np.diff(self.shown), [k-1 for k in self.starts()])          # between neighbours in time
+    if not len(steps) or self.damage(): return self.rate
+    shown = float(1/steps.mean())
     return self.rate if self.rate and abs(shown/self.rate-1)<.05 else shown
 
-# %% ../nbs/00f_video.ipynb #a8131080
+# %% ../nbs/00f_video.ipynb #c7453f3a
 class Reading:
     "One pass over the frames of a source; afterwards it knows `fps`, `damage` and the `starts` of its clips"
     def __init__(self,
@@ -406,7 +428,7 @@ class Reading:
         for i,picture in _nearest(frames, self.wanted): yield i, to_square(picture(), self.size)
         if self.wanted and self.fps: self.fps = min(self.fps, self.wanted)
 
-# %% ../nbs/00f_video.ipynb #ee823ecb
+# %% ../nbs/00f_video.ipynb #da4a7fc9
 @patch
 def _folder(self:Reading):
     "Times and pictures of a folder of frames"
