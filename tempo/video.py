@@ -52,7 +52,7 @@ def find_sources(
     if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS)}) and no frames ({' '.join(IMAGE_EXTS)}).")
     return found
 
-# %% ../nbs/00f_video.ipynb #4e7b7b02
+# %% ../nbs/00f_video.ipynb #90cb1bee
 def _video_stream(container):
     "The stream that FFmpeg takes for the best, where it can be decoded and is no cover picture"
     from av.stream import Disposition
@@ -75,7 +75,7 @@ def _opened(path):
         if stream is None: raise refusal
         yield container, stream
 
-# %% ../nbs/00f_video.ipynb #a6bbd263
+# %% ../nbs/00f_video.ipynb #0dc432ec
 def _matrix(frame):
     "How a player turns and mirrors a frame: (a, b, c, d) take x to a·x+c·y and y to b·x+d·y"
     from av.sidedata.sidedata import Type
@@ -156,7 +156,7 @@ def probe_video(
     if path.is_dir(): return _probe_folder(path)
     with _opened(path) as (container, stream): return _probe_stream(container, stream)
 
-# %% ../nbs/00f_video.ipynb #3f45482c
+# %% ../nbs/00f_video.ipynb #70327afd
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
     fields = 'start end key hidden corrupt unread'.split()
@@ -195,7 +195,7 @@ class _Packets:
         self.shown.append(time if time>last else follows)
         if frame.is_corrupt: self.spoilt.append(n)
 
-# %% ../nbs/00f_video.ipynb #3bfe68f1
+# %% ../nbs/00f_video.ipynb #437a2fab
 def _demux(container, stream, log):
     "Packets of `stream` up to the end, or to where the file breaks off; each is noted in `log`"
     import av
@@ -225,7 +225,7 @@ def _decode(container, stream, log):
             log.show(frame)
             yield frame
 
-# %% ../nbs/00f_video.ipynb #68e33691
+# %% ../nbs/00f_video.ipynb #fa14acc3
 @patch
 def table(self:_Packets):
     "The packets that are shown, in the order in which they are, by field"
@@ -257,7 +257,7 @@ def holes(self:_Packets):
     some = many & (lost[many].sum() >= .1*len(lost))
     return 1+np.flatnonzero((lost>.6) & near.any(1) | untold & (lost>9) | some)
 
-# %% ../nbs/00f_video.ipynb #ebe5dea3
+# %% ../nbs/00f_video.ipynb #6e7fd72b
 @patch
 def short(self:_Packets):
     "What the header announces and the packets do not hold, in words; '' where there is nothing"
@@ -330,7 +330,7 @@ def _for_decord(path):
         w, h, matrix = _shape(stream, next(iter(frames), None))
     return (w, h, log) if matrix==(1,0,0,1) and log.plain() else None
 
-# %% ../nbs/00f_video.ipynb #b0723c63
+# %% ../nbs/00f_video.ipynb #33721847
 def _decord_frames(path, w, h, threads):
     "Frames of `w`×`h` pixels by decord"
     from decord import VideoReader, cpu, logging
@@ -346,7 +346,7 @@ def _decord_frames(path, w, h, threads):
     except Exception as e: raise Unproven(str(e)) from e      # DECORDError, RuntimeError, StopIteration: PyAV will say what it is
     if np.array_equal(last, before): raise Unproven('its last two frames are the same')
 
-# %% ../nbs/00f_video.ipynb #2c8f077e
+# %% ../nbs/00f_video.ipynb #de7b8fab
 def _converter(shape, size, fit):
     "What makes of a frame of PyAV an upright picture, scaled for a square of side `size`"
     from av.video.reformatter import VideoReformatter
@@ -356,7 +356,7 @@ def _converter(shape, size, fit):
     scaled = partial(VideoReformatter().reformat, width=w, height=h, format='rgb24', interpolation='AREA')
     return lambda frame: _upright(scaled(frame).to_ndarray(), matrix)
 
-# %% ../nbs/00f_video.ipynb #648af680
+# %% ../nbs/00f_video.ipynb #1aec0c11
 def _nearest(stamped, fps):
     "Of (time, frame) those nearest to each tick of `fps` a second, each once, with their numbers; all of them where `fps` is None"
     if not fps:
@@ -382,7 +382,7 @@ def thinning(
     "About how many frames of a file go by for each one that is kept"
     return max(1, native/fps) if fps and native else 1
 
-# %% ../nbs/00f_video.ipynb #5e4e7929
+# %% ../nbs/00f_video.ipynb #ef1fca8c
 @patch
 def starts(self:_Packets):
     "Numbers of the frames before which time jumps: others were lost there, or the clock was set back"
@@ -402,7 +402,7 @@ def pace(self:_Packets):
     shown = float(1/steps.mean())
     return self.rate if self.rate and abs(shown/self.rate-1)<.05 else shown
 
-# %% ../nbs/00f_video.ipynb #c7453f3a
+# %% ../nbs/00f_video.ipynb #3f8b157c
 class Reading:
     "One pass over the frames of a source; afterwards it knows `fps`, `damage` and the `starts` of its clips"
     def __init__(self,
@@ -428,7 +428,7 @@ class Reading:
         for i,picture in _nearest(frames, self.wanted): yield i, to_square(picture(), self.size)
         if self.wanted and self.fps: self.fps = min(self.fps, self.wanted)
 
-# %% ../nbs/00f_video.ipynb #da4a7fc9
+# %% ../nbs/00f_video.ipynb #460cff9c
 @patch
 def _folder(self:Reading):
     "Times and pictures of a folder of frames"
