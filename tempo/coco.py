@@ -43,7 +43,7 @@ def _runs(counts):
     for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])  # each is kept as what it differs by from the last but one
     return runs
 
-# %% ../nbs/05a_coco.ipynb #db8d1d47
+# %% ../nbs/05a_coco.ipynb #8e286456
 def _short(v):
     "A value as it stands in a message: one line, and not a long one"
     text = repr(v)
@@ -75,7 +75,7 @@ def _rle_fault(rle, size=None):
         return f"cannot be read as polygons or run lengths: its counts are {_short(rle.get('counts'))}"
     if runs.sum()!=total: return f'has run lengths of {runs.sum()} pixels, its picture {total}'
 
-# %% ../nbs/05a_coco.ipynb #86fe713b
+# %% ../nbs/05a_coco.ipynb #2f77bc0a
 def decode(
     rle:dict, # From `encode`, or out of a COCO file
 )->np.ndarray: # (H,W) bool
@@ -177,7 +177,7 @@ def _polygon_fault(polygons, h, w):
         if not isinstance(p, list) or len(p)<6 or len(p)%2:
             return f'cannot be read as polygons: {_short(p)} is no list x1,y1,x2,y2,x3,y3,…'
         odd = _far(p[::2], w) + _far(p[1::2], h)
-        if odd: return f'has a coordinate {_short(odd[0])}, which is far from its picture of {w}×{h}'
+        if odd: return f'has a coordinate {_short(odd[0])}, which is no number near its picture of {w}×{h}'
 
 def _to_mask(seg, h, w, what):
     "COCO's `segmentation` as (h,w) bool; messages begin with `what` it is"
@@ -215,7 +215,7 @@ def _row_faults(kind, o):
         elif v is not None and k in (*_NEEDED[kind], 'iscrowd') and not valid(v): yield f'{which}: {k} is {_short(v)}, not {wanted}'
     if kind=='category' and not _whole(o.get('id', 0)): yield f'{which}: id is not a whole number'
 
-# %% ../nbs/05a_coco.ipynb #405781d5
+# %% ../nbs/05a_coco.ipynb #33303bca
 def _twice(objects):
     "The ids that occur more than once, and how often"
     counts = Counter(o['id'] for o in objects)

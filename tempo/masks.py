@@ -38,7 +38,7 @@ def _open_ids(file):
             return (255-a if inverted else a)//scale if scale>1 or inverted else a
     raise ValueError(f"{file} is a {lossy}, whose compression invents ids around every edge. Export the mask as PNG.")
 
-# %% ../nbs/00h_masks.ipynb #7086b7d7
+# %% ../nbs/00h_masks.ipynb #d74882d1
 def _extremes(a):
     "The smallest and the largest value among each inner pixel and its eight neighbours"
     lo = hi = a
@@ -68,7 +68,7 @@ def _refuse_soft(a, file):
     raise ValueError(f"{file} has {soft} ids that occur on soft edges alone: it was drawn with anti-aliasing or scaled with interpolation. "
                      "Export the mask with hard edges, or scale it with the nearest neighbour.")
 
-# %% ../nbs/00h_masks.ipynb #5e2b26c8
+# %% ../nbs/00h_masks.ipynb #c6897072
 _ENDINGS = re.compile(r'(_gtFine_(instanceIds|labelIds)|_leftImg8bit)$')  # Cityscapes: what follows the name that a pair shares
 
 def read_ids(
@@ -84,7 +84,7 @@ def read_ids(
     _refuse_soft(a, file)
     return a.astype(np.int64)
 
-# %% ../nbs/00h_masks.ipynb #32d67e5c
+# %% ../nbs/00h_masks.ipynb #669f2049
 VOID = 255  # the id of what belongs to nobody, where there are other ids
 
 def has_void(
