@@ -7,7 +7,7 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, math, numbers, os, re
+import contextlib, hashlib, importlib, io, json, numbers, os, re
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
@@ -43,7 +43,7 @@ def _runs(counts):
     for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])  # each is kept as what it differs by from the last but one
     return runs
 
-# %% ../nbs/05a_coco.ipynb #8e286456
+# %% ../nbs/05a_coco.ipynb #e251966f
 def _short(v):
     "A value as it stands in a message: one line, and not a long one"
     text = repr(v)
@@ -75,7 +75,7 @@ def _rle_fault(rle, size=None):
         return f"cannot be read as polygons or run lengths: its counts are {_short(rle.get('counts'))}"
     if runs.sum()!=total: return f'has run lengths of {runs.sum()} pixels, its picture {total}'
 
-# %% ../nbs/05a_coco.ipynb #2f77bc0a
+# %% ../nbs/05a_coco.ipynb #7de174dd
 def decode(
     rle:dict, # From `encode`, or out of a COCO file
 )->np.ndarray: # (H,W) bool
@@ -191,16 +191,35 @@ def _to_mask(seg, h, w, what):
     return mask
 
 # %% ../nbs/05a_coco.ipynb #4443919e
-def _is_id(v): return _whole(v) or isinstance(v, str) and v!=''
-def _is_side(v): return _whole(v) and 0<v<=MAX_PIXELS
-def _is_text(v): return isinstance(v, str) and v.isprintable() and v.strip()!=''
-def _is_file(v): return _is_text(v) and all(len(os.fsencode(part))<256 for part in re.split(r'[/\\\\]', v))
-def _is_flag(v): return isinstance(v, (numbers.Real,np.bool_)) and v in (0,1)
+def _is_id(v):
+    "Whether a value can be an id"
+    return _whole(v) or isinstance(v, str) and v!=''
 
+def _is_side(v):
+    "Whether a value can be the side of a picture (pixels)"
+    return _whole(v) and 0<v<=MAX_PIXELS
+
+def _is_text(v):
+    "Whether a value is a text that can be printed"
+    return isinstance(v, str) and v.isprintable() and v.strip()!=''
+
+def _is_file(v):
+    "Whether a value can be the name of a file"
+    return _is_text(v) and all(len(part.encode())<256 for part in re.split(r'[/\\]', v))
+
+def _is_flag(v):
+    "Whether a value is 0 or 1, or False or True"
+    return isinstance(v, (numbers.Real,np.bool_)) and v in (0,1)
+
+def _is_mask(v):
+    "Whether a value looks like polygons or run lengths"
+    return isinstance(v, (list,dict)) and len(v)>0
+
+# %% ../nbs/05a_coco.ipynb #5be3b25e
 _FIELDS = dict(id=(_is_id, 'a number or a text'), image_id=(_is_id, 'a number or a text'), category_id=(_whole, 'a whole number'),
                file_name=(_is_file, 'the name of a file'), name=(_is_text, 'a text'),
                width=(_is_side, 'a number of pixels'), height=(_is_side, 'a number of pixels'),
-               segmentation=(lambda v: isinstance(v, (list,dict)) and len(v)>0, 'polygons or run lengths'), iscrowd=(_is_flag, '0 or 1'))
+               segmentation=(_is_mask, 'polygons or run lengths'), iscrowd=(_is_flag, '0 or 1'))
 _NEEDED = dict(image=('id','file_name','width','height'), annotation=('id','image_id','category_id','segmentation'), category=('id','name'))
 
 def _row_faults(kind, o):
@@ -209,13 +228,12 @@ def _row_faults(kind, o):
         yield f'{kind} {_short(o)} has no id'
         return
     which = f"{kind} {_short(o.get('id', ''))}"
-    for k,(valid,wanted) in _FIELDS.items():
-        v = o.get(k)
-        if v is None and k in _NEEDED[kind]: yield f'{which} has no {k}'
-        elif v is not None and k in (*_NEEDED[kind], 'iscrowd') and not valid(v): yield f'{which}: {k} is {_short(v)}, not {wanted}'
-    if kind=='category' and not _whole(o.get('id', 0)): yield f'{which}: id is not a whole number'
+    for k in (*_NEEDED[kind], 'iscrowd'):
+        v, (valid,wanted) = o.get(k), _FIELDS['category_id' if (kind,k)==('category','id') else k]
+        if v is not None and not valid(v): yield f'{which}: {k} is {_short(v)}, not {wanted}'
+        if v is None and k!='iscrowd': yield f'{which} has no {k}'
 
-# %% ../nbs/05a_coco.ipynb #33303bca
+# %% ../nbs/05a_coco.ipynb #301ead87
 def _twice(objects):
     "The ids that occur more than once, and how often"
     counts = Counter(o['id'] for o in objects)
@@ -416,7 +434,7 @@ def _home(file):
 def _image_root(file, info):
     "The folder of the pictures of `file`, as its `info` says"
     root = info.get('image_root', 'images')
-    if not _is_text(root): raise ValueError(f"{file}: image_root is {_short(root)}, not a folder. Give the pictures' folder, or make the file anew with masks_to_coco.")
+    if not _is_text(root): raise ValueError(f"{file}: image_root is {_short(root)}, not a folder. Make the file anew with masks_to_coco.")
     return str(Path(os.path.normpath(_home(file)/root)))
 
 def read_coco(
@@ -439,7 +457,7 @@ def _is_compressed(seg):
 def _same_box(a, b):
     "Whether a value is the box `b`"
     if not isinstance(a, (list,tuple)) or len(a)!=4: return False
-    return all(isinstance(v, numbers.Real) and math.isclose(v, w, abs_tol=1e-6) for v,w in zip(a, b))
+    return all(isinstance(v, numbers.Real) and w-1e-6<=v<=w+1e-6 for v,w in zip(a, b))
 
 def _mask_faults(a, size):
     "What is wrong with the mask, the area and the box of one annotation of a picture of `size` (H,W)"
@@ -485,6 +503,16 @@ def _file_faults(r, f, seen):
     if (w,h)!=(r['width'],r['height']): yield f"image {r['id']} is {r['width']}×{r['height']}, but {f} is {w}×{h}"
 
 # %% ../nbs/05a_coco.ipynb #4746f34f
+def _all_faults(d, root=None):
+    "What is wrong with a COCO data set; without `root`, its pictures are not looked at"
+    (rows, anns, kinds), wrong = _sound(d)
+    sizes = {r['id']: (int(r['height']),int(r['width'])) for r in rows}
+    cats = {c['id'] for c in kinds}
+    if root: wrong += _picture_faults(rows, root)
+    for a in anns:
+        wrong += [f"annotation {a['id']}: {w}" for w in _faults(a, sizes, cats)]
+    return wrong
+
 def check_coco(
     data, # A COCO file, or its dict
     images=None, # Folder of the pictures; None: as the file says, else where the file lies
@@ -492,13 +520,14 @@ def check_coco(
     "Raise an error that lists what is wrong with a COCO data set"
     d = data if isinstance(data, dict) else read_coco(data)
     root = Path(images) if images else Path(d['info']['image_root'])
-    (rows, anns, kinds), wrong = _sound(d)
-    sizes = {r['id']: (int(r['height']),int(r['width'])) for r in rows}
-    cats = {c['id'] for c in kinds}
-    wrong += _picture_faults(rows, root)
-    for a in anns:
-        wrong += [f"annotation {a['id']}: {w}" for w in _faults(a, sizes, cats)]
-    _refuse_faults('the data set' if isinstance(data, dict) else data, wrong)
+    _refuse_faults('the data set' if isinstance(data, dict) else data, _all_faults(d, root))
+
+def _truth(data):
+    "A COCO data set: a dict as it is, a file as it passes the check, without a look at its pictures"
+    if isinstance(data, dict): return data
+    d = read_coco(data)
+    _refuse_faults(data, _all_faults(d))
+    return d
 
 # %% ../nbs/05a_coco.ipynb #4b9557e5
 _SPLITS = ('train','val','valid','test')
@@ -626,6 +655,7 @@ def split_coco(
     "Two data sets that share no picture"
     if not 0<val<1: raise ValueError(f"val={val}: give a share between 0 and 1")
     file, d = Path(file), read_coco(file)
+    check_coco(file)
     raw = json.loads(file.read_text(encoding='utf-8'))
     groups = _copies(d['images'], Path(d['info']['image_root']))
     if len(groups)<2: raise ValueError(f"{file} holds {len(groups)} picture(s): two are needed to split them")
@@ -657,12 +687,19 @@ def _nothing_found(d, some):
     return dict(bbox=0., bbox50=0., segm=0., segm50=0., classes=classes)
 
 # %% ../nbs/05a_coco.ipynb #110d5e61
+def _check_predictions(preds):
+    "An error if the mask of a prediction would end the process in pycocotools"
+    for p in preds:
+        fault = _rle_fault(p.get('segmentation'))
+        if fault: raise ValueError(f"a prediction for image {p.get('image_id')}: the mask {fault}. Make it with encode.")
+
 def coco_ap(
     truth, # A COCO file or its dict
     preds:list, # Dicts of image_id, category_id, bbox (x,y,w,h, pixels), score and segmentation (run lengths)
 )->dict: # bbox, bbox50, segm, segm50: shares; classes: {name: mask AP}, None where a class has no instance
     "Average precision of boxes and masks, as COCO defines it"
-    d = truth if isinstance(truth, dict) else read_coco(truth)
+    d = _truth(truth)
+    _check_predictions(preds)
     some = {a['category_id'] for a in d['annotations'] if not a['iscrowd']}
     if not some: raise ValueError('there is no instance to measure on: add pictures that show one')
     if not preds: return _nothing_found(d, some)
@@ -687,8 +724,7 @@ def truth_as_preds(
     shift:int=0, # Move every mask to the right by so many pixels
 )->list: # As `coco_ap` wants predictions
     "What a perfect detector would predict, or one that is a little off"
-    d = truth if isinstance(truth, dict) else read_coco(truth)
-    out = []
+    d, out = _truth(truth), []
     for a in d['annotations']:
         if a['iscrowd']: continue
         rle = encode(_moved(decode(a['segmentation']), shift))
@@ -740,7 +776,7 @@ def show_results(
 ): # The figure
     "Masks, boxes and scores beside the truth"
     import matplotlib.pyplot as plt, seaborn as sns
-    d = read_coco(truth)
+    d = _truth(truth)
     shown = _spread(d['images'], n)
     rows = 1+len(preds)
     cats = {c['id']: c['name'] for c in d['categories']}

@@ -31,14 +31,14 @@ def _open_ids(file):
     with lazy_picture(file, 'mask') as im:
         form, kind = im.format, im.info.get('compression')
         scale, inverted = _stored(im)
-        lossy = form if form in _LOSSY else f'{kind} within a TIFF' if form=='TIFF' and kind in _LOSSY_TIFF else None
-        if lossy is None:
+        lossy = form in _LOSSY or form=='TIFF' and kind in _LOSSY_TIFF
+        if not lossy:
             ImageOps.exif_transpose(im, in_place=True)
             a = np.asarray(im)
             return (255-a if inverted else a)//scale if scale>1 or inverted else a
-    raise ValueError(f"{file} is a {lossy}, whose compression invents ids around every edge. Export the mask as PNG.")
+    raise ValueError(f"{file} is a {form if form in _LOSSY else f'TIFF of {kind}'}, whose compression invents ids around every edge. Export the mask as PNG.")
 
-# %% ../nbs/00h_masks.ipynb #d74882d1
+# %% ../nbs/00h_masks.ipynb #ac975a4a
 def _extremes(a):
     "The smallest and the largest value among each inner pixel and its eight neighbours"
     lo = hi = a
@@ -68,7 +68,7 @@ def _refuse_soft(a, file):
     raise ValueError(f"{file} has {soft} ids that occur on soft edges alone: it was drawn with anti-aliasing or scaled with interpolation. "
                      "Export the mask with hard edges, or scale it with the nearest neighbour.")
 
-# %% ../nbs/00h_masks.ipynb #c6897072
+# %% ../nbs/00h_masks.ipynb #274d0fb1
 _ENDINGS = re.compile(r'(_gtFine_(instanceIds|labelIds)|_leftImg8bit)$')  # Cityscapes: what follows the name that a pair shares
 
 def read_ids(
@@ -84,7 +84,7 @@ def read_ids(
     _refuse_soft(a, file)
     return a.astype(np.int64)
 
-# %% ../nbs/00h_masks.ipynb #669f2049
+# %% ../nbs/00h_masks.ipynb #36b5cc2a
 VOID = 255  # the id of what belongs to nobody, where there are other ids
 
 def has_void(
@@ -171,7 +171,9 @@ def _square_mask(file, still, size, fit):
 def _refuse_only_void(files, ids):
     "An error if a mask shows nothing but what is void in the others"
     for f,own in zip(files, ids):
-        if own<={0, VOID}: raise ValueError(f"{f} is empty: nothing in it but 255, which is void beside the other masks' ids. Draw the object, or leave the picture out.")
+        if not own<={0, VOID}: continue
+        void = f"{f} is empty: nothing in it but 255, which is void beside the other masks' ids."
+        raise ValueError(f"{void} Draw the object, or leave the picture out.")
 
 # %% ../nbs/00h_masks.ipynb #65e894c5
 def load_masks(

@@ -43,11 +43,11 @@ def to_square(
 
 # %% ../nbs/00e_pictures.ipynb #ff5fbee6
 _USUAL = '.png .jpg .jpeg .bmp .webp .tif .tiff .ppm .gif .avif .heic .jxl'.split()
-_OTHER = ('.apng .avifs .blp .bw .cur .dcx .dds .dib .ftc .ftu .gbr .heics .heif .heifs .hif .icb .icns .ico .im .j2c .j2k .jfif .jp2 .jpc .jpe .jpf .jpx .mpo '
-          '.msp .pbm .pcd .pcx .pfm .pgm .pnm .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm').split()
+_OTHER = ('.apng .avifs .blp .bw .cur .dcx .dds .dib .ftc .ftu .gbr .heics .heif .heifs .hif .icb .icns .ico .im .j2c .j2k .jfif '
+          '.jp2 .jpc .jpe .jpf .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .pnm .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm').split()
 IMAGE_EXTS = _USUAL + _OTHER
 
-# %% ../nbs/00e_pictures.ipynb #5f0a5ffd
+# %% ../nbs/00e_pictures.ipynb #9e09b4b3
 MAX_PIXELS = 250_000_000  # of a picture that is read: 200-megapixel phones are within, and an RGB picture takes 1 GB
 _NEVER = {'BUFR', 'EPS', 'FITS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}  # Pillow's formats that are no pictures here
 
@@ -73,7 +73,7 @@ def _by_pillow(fp, path):
             try: return reader(fp, str(path))
             except (SyntaxError, IndexError, TypeError, struct.error): continue
 
-# %% ../nbs/00e_pictures.ipynb #151fc0f3
+# %% ../nbs/00e_pictures.ipynb #0f592ba0
 _HEIC = {b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1'}
 _PLUGINS = {'HEIC': 'pillow_heif', 'JPEG XL': 'pillow_jxl'}
 
@@ -101,11 +101,12 @@ def _identify(fp, path):
         raise _Refused(f"{path} is {kind}, which is not read without the extra: pip install 'tempo-video[pictures]'. Or export it as PNG or JPEG.")
     raise ValueError('it is of no kind that Pillow knows')
 
-# %% ../nbs/00e_pictures.ipynb #6c939031
+# %% ../nbs/00e_pictures.ipynb #8a41ae25
 def _check_size(path, w, h):
     "An error if a picture has more pixels than are read"
     if w*h<=MAX_PIXELS: return
-    raise _Refused(f"{path} says that it is {w}×{h}, more than the {MAX_PIXELS/1e6:.0f} million pixels that are read. Export it smaller, or cut it into pieces.")
+    raise _Refused(f"{path} says that it is {w}×{h}, more than the {MAX_PIXELS/1e6:.0f} million pixels that are read. "
+                   "Export it smaller, or cut it into pieces.")
 
 def _check_one(im, path):
     "An error if a file holds a film or a stack, and not one picture"
@@ -160,7 +161,7 @@ def _eight_bits(im, raw, path):
         raise _Refused(f"{path} holds signed or 32-bit whole numbers, of which nobody says which one is white. Export it with 8 or 16 bits a pixel.")
     return Image.fromarray((a >> (4 if raw=='I;12' else 8)).astype(np.uint8))
 
-# %% ../nbs/00e_pictures.ipynb #ac4dc023
+# %% ../nbs/00e_pictures.ipynb #e91c0646
 _LARGE = 50_000_000  # pixels: a JPEG beyond is decoded at a fraction of its size
 
 def _reduce(im, size, fit):

@@ -51,7 +51,7 @@ def _check_not_empty(folder, found, filled):
     if not empty: return
     raise ValueError(f"{folder/empty[0]} holds no pictures ({' '.join(IMAGE_EXTS[:12])} …). Add some or remove the folder.")
 
-# %% ../nbs/00g_stills.ipynb #7ff8ed3f
+# %% ../nbs/00g_stills.ipynb #632ff156
 _LEFT_BY_WINDOWS = ('thumbs.db','desktop.ini')
 
 def _say_left_out(folder, files):
@@ -60,7 +60,8 @@ def _say_left_out(folder, files):
     if not files: return
     kinds = Counter(f.suffix.lower() or 'no ending' for f in files)
     counts = ', '.join(f'{n} {kind}' for kind,n in kinds.most_common(6))
-    warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {files[0].relative_to(folder)}", stacklevel=4)
+    first = files[0].relative_to(folder)
+    warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {first}", stacklevel=4)
 
 def _pictures_in(folder, classes):
     "The pictures of each class: [[path …] …]"
@@ -252,6 +253,8 @@ def span_labels(
     for line,start,stop,label in rows:
         s = _span(path, line, start, stop, label, n)
         before = [v for v in out[s] if v is not None]
-        if before: raise ValueError(f"{path}, line {line}: span {s.start}–{s.stop} ({label}) lies over one of {before[0]!r}. Let spans end where the next begins.")
+        if before:
+            over = f"{path}, line {line}: span {s.start}–{s.stop} ({label}) lies over one of {before[0]!r}."
+            raise ValueError(f"{over} Let spans end where the next begins.")
         out[s] = label
     return out
