@@ -61,11 +61,10 @@ def _below(folder):
 # %% ../nbs/00d_utils.ipynb #9fc6fabe
 def files_below(
     folder, # Where to look, at any depth; linked folders are followed
-    exts, # Endings that count, in lower case: `['.png', …]`
+    exts, # Endings that count, in lower case: `['.png', …]`; None: all
 )->list: # Paths, in natural order
     "Files below `folder` with these endings; what systems left there does not count, nor does a folder twice"
-    exts = set(exts)
-    ours = [f for f in _below(folder) if os.path.splitext(f)[1].lower() in exts]
+    ours = [f for f in _below(folder) if exts is None or os.path.splitext(f)[1].lower() in exts]
     return sorted((Path(f) for f in ours if os.path.isfile(f)), key=natural_key)
 
 # %% ../nbs/00d_utils.ipynb #b15a2098
