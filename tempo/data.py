@@ -137,38 +137,48 @@ class Clip:
 # %% ../nbs/00_data.ipynb #22f5b1a9
 @functools.cache
 def _libc():
-    "The system's functions for maps; None on Windows, where descriptors are not counted"
-    if os.name=='nt': return None
+    "The system's functions for maps"
     lib, at, size = ctypes.PyDLL(None, use_errno=True), ctypes.c_void_p, ctypes.c_size_t
     lib.mmap.restype = at
     lib.mmap.argtypes = [at, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
     lib.munmap.argtypes = [at, size]
-    lib.madvise.argtypes = [at, size, ctypes.c_int]
     return lib
 
+@functools.cache
+def _madvise():
+    "The system's `madvise`"
+    f = ctypes.PyDLL(None).madvise
+    f.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+    return f
+
 def _map_bytes(f, n):
-    "The `n` bytes of an open file as something that has them mapped, and their address; `munmap` follows when nobody uses them"
-    if _libc() is None: return mmap.mmap(f.fileno(), n, access=mmap.ACCESS_READ), None
+    "The `n` bytes of an open file as something that has them mapped without a descriptor, and how to give advice on it"
     at = _libc().mmap(None, n, mmap.PROT_READ, mmap.MAP_SHARED, f.fileno(), 0)
     if at==ctypes.c_void_p(-1).value: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f.name)
     mapped = (ctypes.c_ubyte*n).from_address(at)
-    weakref.finalize(mapped, _libc().munmap, at, n).atexit = False
-    return mapped, at
+    weakref.finalize(mapped, _libc().munmap, at, n).atexit = False           # when nobody uses them any more
+    tell = _madvise()
+    return mapped, lambda what, first, n: tell(at+first, n, what)
+
+# %% ../nbs/00_data.ipynb #b1bdb49d
+_RANDOM, _WILLNEED = (getattr(mmap, f'MADV_{name}', None) for name in ('RANDOM','WILLNEED'))      # None on Windows
 
 class _Shard:
     "Frames of one shard, mapped, with the advice that they will be read at random"
-    def __init__(self, file, shape):
+    def __init__(self, file, shape, held=False):
         n = int(np.prod(shape))
-        with open(file, 'rb') as f: mapped, self._at = _map_bytes(f, n)
+        with open(file, 'rb') as f: mapped, self.advise = self._held(f, n) if held or not _RANDOM else _map_bytes(f, n)
         self.frames = np.frombuffer(mapped, np.uint8).reshape(shape)
         self.frames.flags.writeable = False
-        self.advise('MADV_RANDOM', 0, n)
+        if _RANDOM: self.advise(_RANDOM, 0, n)
 
-    def advise(self, what, first, n):
-        "Tell the system how `n` bytes from `first` will be read, where it listens (not on Windows)"
-        if self._at and hasattr(mmap, what): _libc().madvise(self._at+first, n, getattr(mmap, what))
+    def _held(self, f, n):
+        "As `_map_bytes`, by a map of Python's own, which keeps a descriptor"
+        mapped = mmap.mmap(f.fileno(), n, access=mmap.ACCESS_READ)
+        return mapped, getattr(mapped, 'madvise', noop)
 
 # %% ../nbs/00_data.ipynb #fe660895
+_HELD = 48                # maps of Python's own in a store
 _MOST_MAPS = 10_000       # a process may have some 65,000
 
 class _Shards(dict):
@@ -179,7 +189,7 @@ class _Shards(dict):
         "Map shard `s`; what was mapped first goes where there are too many"
         name,n = self.shards[s]
         file = self.path/'shards'/f'{name}.u8'
-        shard = self[s] = _Shard(file, (n,self.size,self.size,3))
+        shard = self[s] = _Shard(file, (n,self.size,self.size,3), held=len(self)<_HELD)
         if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
         return shard
 
@@ -232,11 +242,12 @@ def _numbers(self:FrameStore, i):
 # %% ../nbs/00_data.ipynb #2bf1ea72
 @patch
 def _announce(self:FrameStore, places):
-    "Tell the system which frames will be needed next: (shard, frame within it)"
+    "Tell the system which frames will be needed next: (its shard, its number there)"
+    if not _WILLNEED: return
     n = self.size**2*3                                      # bytes a frame
-    for s,k in places:
+    for shard,k in places:
         first = k*n//mmap.PAGESIZE*mmap.PAGESIZE            # advice begins at a page
-        self._shards[s].advise('MADV_WILLNEED', first, (k+1)*n-first)
+        shard.advise(_WILLNEED, first, (k+1)*n-first)
 
 @patch
 def __getitem__(self:FrameStore, i):
@@ -245,10 +256,10 @@ def __getitem__(self:FrameStore, i):
     i = self._numbers(i)
     shards = np.searchsorted(self._begins, i, 'right')-1
     within = i-self._begins[shards]
-    places = list(zip(shards.tolist(), within.tolist()))
+    places = [(self._shards[s], k) for s,k in zip(shards.tolist(), within.tolist())]
     self._announce(places)
     out = np.empty((len(i),*self.shape[1:]), np.uint8)
-    for o,(s,k) in enumerate(places): out[o] = self._shards[s].frames[k]
+    for o,(shard,k) in enumerate(places): out[o] = shard.frames[k]
     return out
 
 # %% ../nbs/00_data.ipynb #ed402a7b
@@ -295,7 +306,7 @@ def _read_index(f):
 def _bytes_of(file):
     "Length of a file (bytes); None where there is none"
     try: return os.stat(file).st_size
-    except FileNotFoundError: return None
+    except (FileNotFoundError, NotADirectoryError): return None
 
 @patch(cls_method=True)
 def open(cls:FrameStore,
@@ -424,7 +435,7 @@ def _is_store(path):
 def _facts(path, name):
     "What is known about the shard `name` of a store; None where the file that says it is missing or damaged"
     try: facts = json.loads((path/'shards'/f'{name}.json').read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError): return None
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError): return None
     return facts if isinstance(facts, dict) and _count(facts.get('n')) else None
 
 def _same_bytes(path, name, size):

@@ -74,7 +74,7 @@ def write_error(
 # %% ../nbs/00d_utils.ipynb #33485674
 def _concerns(e, path):
     "Whether an error of the system is about writing `path`, and not about another file"
-    if not e.errno: return False
+    if not e.errno or len(e.args)<2: return False       # told in words already
     if e.filename is None: return e.errno in _WHY
     name = os.fsdecode(e.filename)
     return name.startswith(str(path)) or Path(name) in path.parents
