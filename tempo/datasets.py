@@ -221,6 +221,9 @@ def _tar_members(t):
         if hasattr(tarfile, 'data_filter'): tarfile.data_filter(info, '.')
     t.fileobj.seek(t.offset)
     if t.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it ends in the middle')
+    for _ in range(64):
+        if not t.fileobj.read(1<<20): return                # only now has gzip compared its checksum
+    raise tarfile.ReadError('it goes on after its end')
 
 # %% ../nbs/00c_datasets.ipynb #281f54d6
 class _SmallReads:
