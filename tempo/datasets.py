@@ -200,8 +200,17 @@ def _zip_kind(info):
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR): return 'is a device or a pipe'
     return 'folder' if info.is_dir() else 'file'
 
+def _zip_count(f):
+    "How many members an open zip says at its end that it has, modulo 65536"
+    f.seek(-min(f.seek(0, 2), 1<<16), 2)
+    tail = f.read()
+    i = tail.rfind(b'PK\5\6')
+    return int.from_bytes(tail[i+10:i+12], 'little')
+
 def _zip_members(z):
     "The members of an open zip"
+    said, there = _zip_count(z.fp), len(z.infolist())
+    if said not in (there%(1<<16), 0xffff): raise zipfile.BadZipFile(f'{there} members where its end says {said}')
     for info in z.infolist():
         opener = partial(z.open, info)
         yield _Member(info.orig_filename, _zip_kind(info), info.file_size, opener)
