@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['natural_key', 'files_below', 'as_file_name', 'as_cell', 'put_in_place', 'write_error', 'told_in_words', 'lent_file',
-           'whole_file', 'abandoned', 'check_place', 'write_atomic', 'clear_errors']
+           'whole_file', 'abandoned', 'check_place', 'write_atomic', 'remember', 'recall', 'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
-import errno, functools, itertools, os, re, sys, uuid
+import errno, functools, itertools, json, os, re, sys, uuid, zlib
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 try: import fcntl
@@ -217,6 +217,29 @@ def write_atomic(
 ):
     "Write `text` to a temporary file beside `path` and move it into place: readers see the old file or the new one, never half"
     with whole_file(path) as part: part.write_text(text, encoding='utf-8')
+
+# %% ../nbs/00d_utils.ipynb #ee60daef
+def _text_sum(value):
+    "A value as JSON, and eight hexadecimal digits for it"
+    text = json.dumps(value)
+    return text, f'{zlib.crc32(text.encode()):08x}'
+
+def remember(
+    path, # A file in a cache; its folder is made where it is missing
+    value, # What JSON can hold: lists, dicts, text and numbers
+):
+    "Keep `value` for `recall`, where the disk allows it"
+    text, digest = _text_sum(value)
+    with suppress(OSError): write_atomic(path, f'[{text}, "{digest}"]')
+
+def recall(
+    path, # A file in a cache
+): # The value; None where there is none, or where it is not what was written
+    "What `remember` kept"
+    try:
+        value, digest = json.loads(Path(path).read_bytes())
+        return value if _text_sum(value)[1]==digest else None
+    except (OSError, ValueError, TypeError, RecursionError): return None
 
 # %% ../nbs/00d_utils.ipynb #698d7587
 _REFUSALS = (ValueError, OSError, RuntimeError, FloatingPointError, TypeError, ImportError)
