@@ -53,7 +53,7 @@ def _parse(f, aliases):
     given = vars(anno_parser(f).parse_args(words))
     return {name: given[name] for name in inspect.signature(f).parameters}
 
-# %% ../nbs/00i_command.ipynb #20c8647b
+# %% ../nbs/00i_command.ipynb #50373d21
 _PREFIX = re.compile(r'Exception occured in `\w+` when calling event `\w+`:\s*')      # fastai's
 
 def _one_line(text):
@@ -62,9 +62,11 @@ def _one_line(text):
 
 def _typed(argv, name):
     "What to type to go on: the command `name` as it was typed, but for `--resume`"
-    words = re.sub(r' --resume(=| )\S+', '', f' {shlex.join(argv[1:])}')
     program = Path(argv[0])
-    return (name if program.stem==name and program.suffix!='.py' else f'python {shlex.quote(argv[0])}')+words
+    words = [name] if program.stem==name and program.suffix!='.py' else ['python', argv[0]]
+    for before,word in zip(argv, argv[1:]):
+        if '--resume' not in (before, word.partition('=')[0]): words.append(word)
+    return shlex.join(words)
 
 @contextmanager
 def _last_line(f):
