@@ -93,7 +93,7 @@ def read_checkpoint(
     if differ: raise ValueError(f"{path} belongs to another run: {differ}. {what_to_do}")
     return state
 
-# %% ../nbs/02d_checkpoint.ipynb #1da51c9b
+# %% ../nbs/02d_checkpoint.ipynb #c9718280
 @contextmanager
 def only_run(
     path, # The file that the run will write; its folder is there
@@ -183,7 +183,7 @@ def _state(self:Checkpoint, rng):
     state['callbacks'] = {name: cb.state_dict() for name,cb in self._with_state().items()}
     return state
 
-# %% ../nbs/02d_checkpoint.ipynb #d7f2cbd4
+# %% ../nbs/02d_checkpoint.ipynb #eaa94682
 def _kept_tensors(state):
     "Tensors that must be finite: of the model, of the optimizer, and of callbacks that keep weights"
     tensors = dict(state['model'])
@@ -215,7 +215,7 @@ def save(self:Checkpoint):
     self.check_finite(_kept_tensors(state))
     write_checkpoint(self.path, state)
 
-# %% ../nbs/02d_checkpoint.ipynb #2db7af53
+# %% ../nbs/02d_checkpoint.ipynb #50bc3ff3
 @patch
 def _ask(self:Checkpoint, signum, frame):
     "The first signal asks, the second one does what it did before"
@@ -242,7 +242,7 @@ def stoppable(self:Checkpoint):
         self.listens = False
     if self.asked is not None: signal.raise_signal(self.asked)     # too late to save: all was done
 
-# %% ../nbs/02d_checkpoint.ipynb #a0932039
+# %% ../nbs/02d_checkpoint.ipynb #7bf3fd68
 @patch
 def _asked_to_stop(self:Checkpoint):
     "The signal that asked any of the processes to stop, or None"
@@ -255,7 +255,7 @@ def _asked_to_stop(self:Checkpoint):
 def _stop(self:Checkpoint, signum):
     "End as Python does at this signal, and say where all is"
     self.asked = None
-    if not rank_distrib(): print(f"stopped after step {self.train_iter}, which is saved in {self.path}", flush=True)
+    if not rank_distrib(): print(f"\nstopped after step {self.train_iter}, which is saved in {self.path}", flush=True)
     if signum==signal.SIGTERM: raise SystemExit(128+signum)
     raise KeyboardInterrupt
 
