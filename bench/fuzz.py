@@ -17,11 +17,12 @@ Each mutant is read in a process that has limits of time and memory. What comes 
 
 The last four should be 0, and the exit code is 1 where they are not. What is right, kind by kind:
 
-- `video`: frames carry their number. Readable numbers rise, or come as ffmpeg (PyAV) gives them for the same mutant,
-  where a frame that is damaged for one of the two may be any; no more frames come than ffmpeg gives or the clip had; not
-  more than a tenth and two frames are lost. Damaged pixels are nobody's fault: these codecs have no checksums. TS and MPG do not know their length, so of
-  those only what is missing between the first and the last frame counts. Where `raise` refuses a mutant, it is built with
-  `skip` beside a whole clip, which has to be kept whole.
+- `video`: frames carry their number. Readable numbers rise; or frames are as ffmpeg (PyAV) gives them for the same
+  mutant, none more, where a frame that is unreadable or shows an earlier number may be any in either: so decoders fill in
+  what is damaged, each in its way, and damaged pixels are nobody's fault, because these codecs have no checksums. Not
+  more than a tenth and two frames are lost. What is missing before the first frame does not count (a recording may begin
+  within a group of pictures), nor what is missing after the last one in TS and MPG, which do not know their length.
+  Where `raise` refuses a mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
 - `stills`: PNG has checksums, so every pixel is right, and in masks every id; so it is where the end of any file is
   missing. In other formats a changed byte is another picture, and size and type of what comes are looked at.
 - `coco`: pictures, classes, crowds and masks are those of the damaged JSON, read here by other means. It has to be
@@ -119,12 +120,12 @@ class Kind:
 # ---- video
 
 def lost(numbers, name):
-    "How many of the clip's frames did not come"
+    "How many frames are missing after the first one that came, in TS and MPG up to the last one that did"
     known = [(i,n) for i,n in enumerate(numbers) if n is not None]
-    if Path(name).suffix not in ('.ts','.mpg'): return FRAMES-len(numbers)
-    if not known: return 0
+    if not known: return FRAMES-len(numbers)
     (i,first), (j,last) = known[0], known[-1]
-    return (last-first)-(j-i)
+    if Path(name).suffix in ('.ts','.mpg'): return (last-first)-(j-i)
+    return (FRAMES-first)-(len(numbers)-i)
 
 def without_copies(numbers):
     "None for each frame that shows what was shown before: what decoders put where a frame is damaged"
@@ -196,9 +197,9 @@ class Video(Kind):
         "Refuse what ffmpeg does not give"
         known = [n for n in numbers if n is not None]
         shown = by_ffmpeg(m.path)
-        if len(numbers)>max(FRAMES, len(shown)): raise Wrong(f'{len(numbers)} frames, ffmpeg {len(shown)}')
-        if rises(known) and all(n<FRAMES for n in known): return
-        if not is_within(numbers, without_copies(shown)): raise Wrong(f'frames {short(numbers)}, ffmpeg {short(shown)}')
+        if len(numbers)<=FRAMES and rises(known) and all(n<FRAMES for n in known): return
+        same = len(numbers)<=len(shown) and is_within(without_copies(numbers), without_copies(shown))
+        if not same: raise Wrong(f'frames {short(numbers)}, ffmpeg {short(shown)}')
 
 def short(numbers):
     "Numbers as runs: `0–19, ?, 40`"
@@ -281,7 +282,7 @@ def unusable(seg):
     counts = seg.get('counts') if isinstance(seg, dict) else None
     if isinstance(counts, str): return ''
     if not isinstance(counts, list): return 'no run lengths'
-    whole = all(isinstance(c, int) and c>=0 for c in counts)
+    whole = all(is_number(c) and c>=0 and c==int(c) for c in counts)
     return '' if whole and sum(counts)<=HEIGHT*WIDTH else 'run lengths that are none'
 
 def twice(objects, key):
@@ -313,6 +314,7 @@ def mask_of(seg):
 
 def filled(counts):
     "Run lengths, with background to the end"
+    counts = [int(c) for c in counts]
     rest = HEIGHT*WIDTH-sum(counts)
     return counts+([0] if len(counts)%2 else [])+[rest] if rest else counts
 
