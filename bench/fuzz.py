@@ -17,9 +17,9 @@ Each mutant is read in a process that has limits of time and memory. What comes 
 
 The last four should be 0, and the exit code is 1 where they are not. What is right, kind by kind:
 
-- `video`: frames carry their number. Readable numbers rise; or frames are as ffmpeg (PyAV) gives them for the same
-  mutant, none more, where a frame that is unreadable or shows an earlier number may be any in either: so decoders fill in
-  what is damaged, each in its way, and damaged pixels are nobody's fault, because these codecs have no checksums. Not
+- `video`: frames carry their number. No more frames come than the clip had or ffmpeg (PyAV) gives for the same mutant,
+  and no more that show an earlier number, at the end above all, than ffmpeg gives damaged or repeated: so decoders fill
+  in what is damaged, each in its way, and damaged pixels are nobody's fault, because these codecs have no checksums. Not
   more than a tenth and two frames are lost. What is missing before the first frame does not count (a recording may begin
   within a group of pictures), nor what is missing after the last one in TS and MPG, which do not know their length.
   Where `raise` refuses a mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
@@ -127,18 +127,20 @@ def lost(numbers, name):
     if Path(name).suffix in ('.ts','.mpg'): return (last-first)-(j-i)
     return (FRAMES-first)-(len(numbers)-i)
 
-def without_copies(numbers):
-    "None for each frame that shows what was shown before: what decoders put where a frame is damaged"
-    most = np.maximum.accumulate([-1]+[-1 if n is None else n for n in numbers])
-    return [n if n is not None and n>before else None for n,before in zip(numbers, most)]
+def fresh(numbers):
+    "Whether each frame shows a number above all before it; others are damaged, or what decoders put in place of damaged ones"
+    known = [-1 if n is None else n for n in numbers]
+    before = np.maximum.accumulate([-1,*known])[:-1]
+    return np.array(known)>before
 
-def is_within(few, many):
-    "Whether `few` come among `many`, in this order; None is a damaged frame, which may be any"
-    rest = iter(many)
-    return all(any(None in (a,b) or a==b for b in rest) for a in few)
+def copies(numbers):
+    "How many frames show an earlier number"
+    return sum(n is not None and not new for n,new in zip(numbers, fresh(numbers)))
 
-def rises(numbers):
-    return all(a<b for a,b in zip(numbers, numbers[1:]))
+def at_the_end(numbers):
+    "How many frames come after the last one that is new"
+    new = np.flatnonzero(fresh(numbers))
+    return len(numbers)-1-new[-1] if len(new) else len(numbers)
 
 def by_ffmpeg(path):
     "The numbers of the frames that PyAV gives, whatever the errors on the way"
@@ -195,11 +197,12 @@ class Video(Kind):
 
     def compare(self, m, numbers):
         "Refuse what ffmpeg does not give"
-        known = [n for n in numbers if n is not None]
         shown = by_ffmpeg(m.path)
-        if len(numbers)<=FRAMES and rises(known) and all(n<FRAMES for n in known): return
-        same = len(numbers)<=len(shown) and is_within(without_copies(numbers), without_copies(shown))
-        if not same: raise Wrong(f'frames {short(numbers)}, ffmpeg {short(shown)}')
+        says = f'frames {short(numbers)}, ffmpeg {short(shown)}'
+        if len(numbers)>max(FRAMES, len(shown)): raise Wrong(says)
+        if max((n for n in numbers if n is not None), default=0)>=FRAMES: raise Wrong(says)
+        if copies(numbers)>len(shown)-sum(fresh(shown)): raise Wrong(says)
+        if copies(numbers) and at_the_end(numbers)>at_the_end(shown): raise Wrong(says)
 
 def short(numbers):
     "Numbers as runs: `0–19, ?, 40`"
