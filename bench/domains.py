@@ -1,4 +1,4 @@
-"""Where temporal coherence helps, and where not: the start, today's default, and fixed distances of pairs, on video whose
+"""Where temporal coherence helps, and where not: the start, the default, and what differs from it in one thing, on video whose
 subject stays, on video whose subject changes, and on little video.
 
     python bench/domains.py [--data ../shared/data] [--only DOMAIN,DOMAIN:SETTING] [--seeds 42,1,2] [--jobs 2] [--full 0]
@@ -7,8 +7,9 @@ subject stays, on video whose subject changes, and on little video.
 A row is one training of EfficientNet-Lite0 from its ImageNet weights. It holds the stretches that were found, what the
 training taught by `tempo.evidence`, and accuracies of linear evaluation on labelled stills: of the backbone as
 `train_tempo` gives it (`kept`), and of the same training with its weights at a given share of the way from the start. The
-setting `start` trains nothing. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out`
-already holds is not trained again.
+setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class:
+pairs up to 300 frames apart, BatchNorm statistics of the video, weights at .85. `pilot` is `tempo.pilot`: what it says with
+labelled stills, and without. What `--out` already holds is not trained again.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
   with cuts for fades. `half seconds`: the subject changes twice a second.
@@ -46,8 +47,9 @@ DOMAINS = {                                                  # domain → where 
 STREAMS = {                                                  # what `make_streams.py` is told
     'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
-    'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1),
-    '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1)}
+    'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
+    'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
+    'copies': dict(proximity=1)}
 SHARES = (.25, .5, .85)
 KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','last')   # of a backbone's header
 

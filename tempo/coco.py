@@ -7,13 +7,13 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, os, re
+import contextlib, hashlib, importlib, io, json, numbers, os, re
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageOps
 from .utils import write_atomic
-from .masks import mask_files, mask_stem, match_masks, picture_files, read_ids
+from .pictures import MAX_PIXELS, picture_size, read_picture
+from .masks import VOID, has_void, mask_files, mask_stem, match_masks, picture_files, read_ids
 
 # %% ../nbs/05a_coco.ipynb #eea5a772
 def _coco(name):
@@ -29,10 +29,59 @@ def encode(
     rle = _coco('mask').encode(np.asfortranarray(mask, dtype=np.uint8))
     return dict(size=list(rle['size']), counts=rle['counts'].decode())
 
+def _runs(counts):
+    "Compressed run lengths as whole numbers; None where the text is no such thing"
+    c = np.frombuffer(counts.encode('utf-8', 'surrogatepass') if isinstance(counts, str) else counts, np.uint8).astype(np.int64)-48
+    if not len(c) or c.min()<0 or c.max()>63 or c[-1]&32: return None
+    ends = np.flatnonzero(c<32)                                     # the last character of each number
+    starts = np.r_[0, ends[:-1]+1]
+    length = ends-starts+1
+    if length.max()>6: return None                                  # 30 bits are more pixels than a picture has
+    place = np.arange(len(c))-np.repeat(starts, length)
+    runs = np.add.reduceat((c&31)<<(5*place), starts)
+    runs -= np.where(c[ends]&16, 1<<(5*length), 0)                  # a sign
+    for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])  # each is kept as what it differs by from the last but one
+    return runs
+
+# %% ../nbs/05a_coco.ipynb #e251966f
+def _short(v):
+    "A value as it stands in a message: one line, and not a long one"
+    text = repr(v)
+    return text if len(text)<=40 else text[:37]+'…'
+
+def _whole(v):
+    "Whether a value out of a JSON file is a whole number; True is none"
+    if isinstance(v, bool): return False
+    return isinstance(v, numbers.Integral) or isinstance(v, float) and v.is_integer()
+
+def _is_size(v):
+    "Whether a value is [height, width] in pixels"
+    return isinstance(v, (list,tuple)) and len(v)==2 and all(_whole(n) and n>0 for n in v) and v[0]*v[1]<=MAX_PIXELS
+
+def _counted(counts, total):
+    "The run lengths in a list or a text; None where they are none"
+    if isinstance(counts, (str,bytes)): return _runs(counts)
+    if isinstance(counts, list) and all(_whole(n) and 0<=n<=total for n in counts): return np.array(counts, np.int64)
+
+def _rle_fault(rle, size=None):
+    "What is wrong with run lengths, also of a picture of `size` (H,W); None where nothing is"
+    if not isinstance(rle, dict): return f'cannot be read as polygons or run lengths: it is {_short(rle)}'
+    of = rle.get('size')
+    if not _is_size(of): return f'cannot be read as polygons or run lengths: its size is {_short(of)}, not [height, width]'
+    if size and tuple(of)!=tuple(size): return f'is {of[1]:.0f}×{of[0]:.0f}, its picture {size[1]}×{size[0]}'
+    total = int(of[0]*of[1])
+    runs = _counted(rle.get('counts'), total)
+    if runs is None or runs.min(initial=0)<0:
+        return f"cannot be read as polygons or run lengths: its counts are {_short(rle.get('counts'))}"
+    if runs.sum()!=total: return f'has run lengths of {runs.sum()} pixels, its picture {total}'
+
+# %% ../nbs/05a_coco.ipynb #7de174dd
 def decode(
     rle:dict, # From `encode`, or out of a COCO file
 )->np.ndarray: # (H,W) bool
     "The mask that `encode` was given"
+    fault = _rle_fault(rle)
+    if fault: raise ValueError(f"A mask {fault}. Make it with encode.")
     return _coco('mask').decode(rle).astype(bool)
 
 # %% ../nbs/05a_coco.ipynb #1ca8ecab
@@ -43,13 +92,16 @@ def _class_and_crowd(value, cityscapes):
 
 def instances(
     file, # A class-id PNG, or one of Cityscapes' instanceIds
+    void:bool=None, # Whether 255 is the border that belongs to nobody; None: unless nothing but 255 is there
 )->list: # (class id, mask (H,W) bool, crowd 0 or 1) of each
     "What a mask file holds"
     ids = read_ids(file)
     cityscapes = 'instanceIds' in Path(file).stem
+    values = np.unique(ids).tolist()
+    if void is None: void = has_void(values)
     out = []
-    for value in np.unique(ids).tolist():
-        if not value: continue
+    for value in values:
+        if not value or void and value==VOID: continue
         cls, crowd = _class_and_crowd(value, cityscapes)
         out.append((cls, ids==value, crowd))
     return out
@@ -88,73 +140,177 @@ def _annotation(mask, cls, crowd):
     return dict(category_id=int(cls), segmentation=rle, area=area, bbox=box, iscrowd=int(crowd))
 
 def _file_annotations(file):
-    "The annotations of a mask file"
-    return [_annotation(mask, cls, crowd) for cls,mask,crowd in instances(file)]
+    "The annotations of a mask file, with those of 255: the whole folder says whether that is void"
+    return [_annotation(mask, cls, crowd) for cls,mask,crowd in instances(file, void=False)]
+
+def _one_each(pairs, what):
+    "A dict of pairs; an error where two of them have one key"
+    out = {}
+    for k,v in pairs:
+        if k in out: raise ValueError(f"{v} and {out[k]} are both {what} {k}. Join them, or remove one of the two.")
+        out[k] = v
+    return out
 
 def _from_masks(images, masks):
     "The pictures of a folder of mask files: [(picture, [annotation …])]"
-    files = {f.relative_to(masks).parent/mask_stem(f): f for f in mask_files(masks)}
+    files = _one_each(((f.relative_to(masks).parent/mask_stem(f), f) for f in mask_files(masks)), 'the mask of')
     if not files: raise ValueError(f"{masks} holds no mask. Give a folder of class-id PNGs, of Cityscapes' gtFine files, or a COCO JSON file.")
     but = None if Path(images)==Path(masks) else masks
     of = _match_pictures(files, picture_files(images, but=but), images)
+    _one_each(((of[key], f) for key,f in files.items()), 'the mask of')
     return [(of[key], _file_annotations(f)) for key,f in files.items()]
 
+def _without_void(found):
+    "The same pictures without annotations of 255, if that is void in these mask files"
+    ids = {a['category_id'] for _,own in found for a in own}
+    if not has_void(ids): return found
+    return [(f, [a for a in own if a['category_id']!=VOID]) for f,own in found]
+
 # %% ../nbs/05a_coco.ipynb #25c5902c
-def _decode_any(M, seg, h, w):
-    "Polygons, run lengths in a list or compressed run lengths as (h,w) bool; `M` is pycocotools' `mask`"
-    if isinstance(seg, list): seg = M.merge(M.frPyObjects(seg, h, w))
-    elif isinstance(seg['counts'], list): seg = M.frPyObjects(seg, h, w)
-    return M.decode(seg).astype(bool)
+def _far(values, side):
+    "Numbers of one axis that are none, or lie further than a whole side outside the picture"
+    return [v for v in values if isinstance(v, bool) or not isinstance(v, numbers.Real) or not -side<=v<=2*side]
+
+def _polygon_fault(polygons, h, w):
+    "What is wrong with polygons of a picture of (h,w); None where nothing is"
+    for p in polygons:
+        if not isinstance(p, list) or len(p)<6 or len(p)%2:
+            return f'cannot be read as polygons: {_short(p)} is no list x1,y1,x2,y2,x3,y3,…'
+        odd = _far(p[::2], w) + _far(p[1::2], h)
+        if odd: return f'has a coordinate {_short(odd[0])}, which is no number near its picture of {w}×{h}'
 
 def _to_mask(seg, h, w, what):
     "COCO's `segmentation` as (h,w) bool; messages begin with `what` it is"
+    fault = _polygon_fault(seg, h, w) if isinstance(seg, list) else _rle_fault(seg, (h,w))
+    if fault: raise ValueError(f"{what} {fault}. Label it again or remove it.")
     M = _coco('mask')
-    try: mask = _decode_any(M, seg, h, w)
-    except Exception as e:
-        why = f'{type(e).__name__}: {e}'
-        raise ValueError(f"{what} cannot be read as polygons or run lengths ({why}). Label it again or remove it.") from e
-    mask_h,mask_w = mask.shape
-    if (mask_h,mask_w)!=(h,w):
-        raise ValueError(f"{what} is {mask_w}×{mask_h}, its picture {w}×{h}. Label it again or remove it.")
+    if isinstance(seg, list): seg = M.merge(M.frPyObjects(seg, h, w))
+    elif isinstance(seg['counts'], list): seg = M.frPyObjects(dict(size=[h,w], counts=[int(n) for n in seg['counts']]), h, w)
+    mask = M.decode(seg).astype(bool)
     if not mask.any(): raise ValueError(f"{what} covers no pixel. Label it again or remove it.")
     return mask
 
 # %% ../nbs/05a_coco.ipynb #4443919e
-def _complete(file, what, objects, fields):
-    "Refuse a COCO file in which one of `objects` lacks a field; `what` it is goes into the message"
-    for o in objects:
-        for k in fields:
-            if isinstance(o, dict) and o.get(k) is not None: continue
-            which = o.get('id', '') if isinstance(o, dict) else o
-            raise ValueError(f"{file}: {what} {which} has no {k}. Complete it, or remove it.")
+def _is_id(v):
+    "Whether a value can be an id"
+    return _whole(v) or isinstance(v, str) and v!=''
 
-def _no_coco(file, e):
-    "What is said of a file that is something else"
-    return f"{file} is no COCO file with images, annotations and categories ({type(e).__name__}: {e})"
+def _is_side(v):
+    "Whether a value can be the side of a picture (pixels)"
+    return _whole(v) and 0<v<=MAX_PIXELS
+
+def _is_text(v):
+    "Whether a value is a text that can be printed"
+    return isinstance(v, str) and v.isprintable() and v.strip()!=''
+
+def _is_file(v):
+    "Whether a value can be the name of a file"
+    return _is_text(v) and all(len(part.encode())<256 for part in re.split(r'[/\\]', v))
+
+def _is_flag(v):
+    "Whether a value is 0 or 1, or False or True"
+    return isinstance(v, (numbers.Real,np.bool_)) and v in (0,1)
+
+def _is_mask(v):
+    "Whether a value looks like polygons or run lengths"
+    return isinstance(v, (list,dict)) and len(v)>0
+
+# %% ../nbs/05a_coco.ipynb #5be3b25e
+_FIELDS = dict(id=(_is_id, 'a number or a text'), image_id=(_is_id, 'a number or a text'), category_id=(_whole, 'a whole number'),
+               file_name=(_is_file, 'the name of a file'), name=(_is_text, 'a text'),
+               width=(_is_side, 'a number of pixels'), height=(_is_side, 'a number of pixels'),
+               segmentation=(_is_mask, 'polygons or run lengths'), iscrowd=(_is_flag, '0 or 1'))
+_NEEDED = dict(image=('id','file_name','width','height'), annotation=('id','image_id','category_id','segmentation'), category=('id','name'))
+
+def _row_faults(kind, o):
+    "What is wrong with the fields of one image, annotation or category"
+    if not isinstance(o, dict):
+        yield f'{kind} {_short(o)} has no id'
+        return
+    which = f"{kind} {_short(o.get('id', ''))}"
+    for k in (*_NEEDED[kind], 'iscrowd'):
+        v, (valid,wanted) = o.get(k), _FIELDS['category_id' if (kind,k)==('category','id') else k]
+        if v is not None and not valid(v): yield f'{which}: {k} is {_short(v)}, not {wanted}'
+        if v is None and k!='iscrowd': yield f'{which} has no {k}'
+
+# %% ../nbs/05a_coco.ipynb #301ead87
+def _twice(objects):
+    "The ids that occur more than once, and how often"
+    counts = Counter(o['id'] for o in objects)
+    return [(i,n) for i,n in counts.items() if n>1]
+
+def _sound(d):
+    "The images, annotations and categories whose fields are right, and what is wrong with the others"
+    rows, wrong = [], []
+    for kind,several in (('image','images'), ('annotation','annotations'), ('category','categories')):
+        bad = {k: list(_row_faults(kind, o)) for k,o in enumerate(d[several])}
+        wrong += [fault for faults in bad.values() for fault in faults]
+        rows.append([o for k,o in enumerate(d[several]) if not bad[k]])
+        wrong += [f'{several}: id {i} occurs {n} times' for i,n in _twice(rows[-1])]
+    return rows, wrong
+
+def _refuse_faults(what, wrong):
+    "One error for all faults, of which the first five are named"
+    if not wrong: return
+    some = '; '.join(wrong[:5])
+    more = ' …' if len(wrong)>5 else ''
+    raise ValueError(f"{what} has {len(wrong)} fault{'s'*(len(wrong)>1)}: {some}{more}. Mend what is named, or export the file again.")
 
 # %% ../nbs/05a_coco.ipynb #c765a7b4
-def _read_parts_of(file):
-    "Images, annotations and categories of a COCO file, none of which lacks a field"
+def _no_coco(file, e):
+    "What is said of a file that is something else"
+    return f"{file} is no COCO file with images, annotations and categories ({type(e).__name__}: {e}). Export it again as COCO JSON."
+
+def _keys_once(pairs):
+    "A JSON object, in which no key stands twice"
+    out = dict(pairs)
+    if len(out)==len(pairs): return out
+    twice = [k for k,n in Counter(k for k,_ in pairs).items() if n>1]
+    raise ValueError(f'the key {_short(twice[0])} stands twice in one object')
+
+def _load(file):
+    "The content of a COCO file, whose three lists are there"
     try:
-        c = json.loads(Path(file).read_text(encoding='utf-8'))
-        rows, anns, cats = c['images'], c['annotations'], c['categories']
-    except (OSError, ValueError, KeyError, TypeError) as e: raise ValueError(_no_coco(file, e)) from e
-    _complete(file, 'image', rows, ('id','file_name','width','height'))
-    _complete(file, 'annotation', anns, ('id','image_id','category_id','segmentation'))
-    _complete(file, 'category', cats, ('id','name'))
-    return rows, anns, cats
+        d = json.loads(Path(file).read_bytes(), object_pairs_hook=_keys_once)
+        lists = {k: d[k] for k in ('images','annotations','categories')}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e: raise ValueError(_no_coco(file, e)) from e
+    for k,v in lists.items():
+        if not isinstance(v, list): raise ValueError(_no_coco(file, TypeError(f'{k} is {_short(v)}, not a list')))
+    return d
+
+def _read_parts_of(file):
+    "Images, annotations and categories of a COCO file, whose fields and ids are right"
+    rows, wrong = _sound(_load(file))
+    _refuse_faults(file, wrong)
+    return tuple(rows)
 
 # %% ../nbs/05a_coco.ipynb #0194e7f0
+def _below(name, images):
+    "The path that a `file_name` means below `images`, also with backslashes; None where it leads out of that folder"
+    if '\\' in name and not (Path(images)/name).is_file(): name = name.replace('\\', '/')
+    if os.path.isabs(name): return Path(name)             # of another machine: looked for by its name
+    path = os.path.relpath(os.path.join(images, name), images)
+    return None if path.split(os.sep)[0]==os.pardir else Path(path)
+
 def _pictures_of(rows, images):
     "The picture of every image of a COCO file, as the file says, else by name: {file name: picture}"
     of, lost = {}, {}
-    for f in [Path(r['file_name']) for r in rows]:
-        there = Path(images)/f
-        if not f.is_absolute() and there.is_file(): of[f] = there
-        else: lost[f] = f.parent/mask_stem(f)
+    for r in rows:
+        name, f = r['file_name'], _below(r['file_name'], images)
+        if f is None: raise ValueError(f"image {r['id']}: {name} lies outside of {images}. Give the folder that holds all pictures, or mend the name.")
+        if not f.is_absolute() and (Path(images)/f).is_file(): of[Path(name)] = Path(images)/f
+        else: lost[Path(name)] = f.parent/mask_stem(f)
     if not lost: return of
     found = _match_pictures(lost.values(), picture_files(images), images)
-    return of | {f: found[key] for f,key in lost.items()}
+    return of | {name: found[key] for name,key in lost.items()}
+
+def _refuse_shared(file, rows, of):
+    "An error if two images of a COCO file are one picture"
+    seen = {}
+    for r in rows:
+        f = of[Path(r['file_name'])]
+        other = seen.setdefault(f.resolve(), r['id'])
+        if other!=r['id']: raise ValueError(f"{file}: images {other} and {r['id']} are one picture, {f}. Give their annotations one image id.")
 
 # %% ../nbs/05a_coco.ipynb #29bb4c20
 def _refuse_orphans(file, anns, by_image, image_ids, names):
@@ -167,14 +323,15 @@ def _refuse_orphans(file, anns, by_image, image_ids, names):
 def _anew(a, row, file):
     "An annotation of the image `row` of a COCO file, with run lengths, area and box from its mask"
     what = f"{file}, annotation {a['id']}"
-    mask = _to_mask(a['segmentation'], row['height'], row['width'], what)
+    mask = _to_mask(a['segmentation'], int(row['height']), int(row['width']), what)
     return _annotation(mask, a['category_id'], a.get('iscrowd') or 0)
 
 def _from_json(images, file):
     "The pictures of a COCO file, and its classes: [(picture, [annotation …])], {id: class name}"
     rows, anns, cats = _read_parts_of(file)
     of = _pictures_of(rows, images)
-    names = {k['id']: k['name'] for k in cats}
+    _refuse_shared(file, rows, of)
+    names = {int(k['id']): k['name'] for k in cats}
     by_image = defaultdict(list)
     for a in anns: by_image[a['image_id']].append(a)
     _refuse_orphans(file, anns, by_image, {r['id'] for r in rows}, names)
@@ -222,7 +379,7 @@ def read_rgb(
     f, # A picture file
 )->np.ndarray: # (H,W,3) uint8
     "A picture as detectors see it: turned upright, RGB"
-    with Image.open(f) as im: return np.asarray(ImageOps.exif_transpose(im).convert('RGB'))
+    return read_picture(f)
 
 def _digest(f):
     "A digest of a picture's pixels and shape"
@@ -258,7 +415,7 @@ def _dataset(found, names, root, folder):
     ids = {n: i for i,n in sorted(names.items(), reverse=True)}                     # one id a name: the smallest
     images, anns = [], []
     for k,(f,own) in enumerate(found, 1):
-        h,w = read_rgb(f).shape[:2]
+        w,h = picture_size(f)
         images.append(dict(id=k, file_name=f.relative_to(root).as_posix(), width=w, height=h))
         for a in own:
             if a['category_id'] not in names: continue
@@ -276,7 +433,9 @@ def _home(file):
 
 def _image_root(file, info):
     "The folder of the pictures of `file`, as its `info` says"
-    return str(Path(os.path.normpath(_home(file)/info.get('image_root', 'images'))))
+    root = info.get('image_root', 'images')
+    if not _is_text(root): raise ValueError(f"{file}: image_root is {_short(root)}, not a folder. Make the file anew with masks_to_coco.")
+    return str(Path(os.path.normpath(_home(file)/root)))
 
 def read_coco(
     file, # A COCO JSON file
@@ -284,11 +443,9 @@ def read_coco(
     "A COCO file, and where its pictures are"
     file = Path(file)
     if not file.is_file(): raise FileNotFoundError(f"{file} does not exist. Make it with masks_to_coco.")
-    try:
-        d = json.loads(file.read_text(encoding='utf-8'))
-        for k in ('images','annotations','categories'): d[k]
-    except (ValueError, KeyError, TypeError) as e: raise ValueError(_no_coco(file, e)) from e
-    d['info'] = dict(d.get('info') or {})
+    d = _load(file)
+    info = d.get('info')
+    d['info'] = dict(info) if isinstance(info, dict) else {}
     d['info']['image_root'] = _image_root(file, d['info'])
     return d
 
@@ -297,21 +454,26 @@ def _is_compressed(seg):
     "Whether a `segmentation` is compressed run lengths"
     return isinstance(seg, dict) and isinstance(seg.get('counts'), (str,bytes))
 
+def _same_box(a, b):
+    "Whether a value is the box `b`"
+    if not isinstance(a, (list,tuple)) or len(a)!=4: return False
+    return all(isinstance(v, numbers.Real) and w-1e-6<=v<=w+1e-6 for v,w in zip(a, b))
+
 def _mask_faults(a, size):
     "What is wrong with the mask, the area and the box of one annotation of a picture of `size` (H,W)"
-    seg = a['segmentation']
+    seg, area, box = [a.get(k) for k in ('segmentation','area','bbox')]
     if not _is_compressed(seg):
         yield 'the mask is not compressed run lengths; masks_to_coco makes them'
         return
-    if tuple(seg['size'])!=size:
-        yield f"the mask's size {seg['size']} is not the picture's, {list(size)}"
+    fault = _rle_fault(seg, size)
+    if fault:
+        yield f'the mask {fault}'
         return
     M = _coco('mask')
-    area, box = M.area(seg), M.toBbox(seg)
-    if area!=a['area'] or not a['area']:
-        yield f"area {a['area']}, but the mask has {area} pixels"
-    if not np.allclose(box, a['bbox']):
-        yield f"box {a['bbox']}, but the mask's is {box.tolist()}"
+    own_area, own_box = int(M.area(seg)), M.toBbox(seg).tolist()
+    if area!=own_area or not area: yield f'area {_short(area)}, but the mask has {own_area} pixels'
+    if not _same_box(box, own_box): yield f"box {_short(box)}, but the mask's is {own_box}"
+    if a.get('iscrowd') is None: yield 'it has no iscrowd'
 
 # %% ../nbs/05a_coco.ipynb #0a1860d1
 def _faults(a, sizes, cats):
@@ -321,19 +483,36 @@ def _faults(a, sizes, cats):
     else: yield f"image {a['image_id']} does not exist"
 
 # %% ../nbs/05a_coco.ipynb #ca67915f
-def _twice(objects):
-    "The ids that occur more than once, and how often"
-    counts = Counter(o['id'] for o in objects)
-    return [(i,n) for i,n in counts.items() if n>1]
+def _picture_faults(rows, root):
+    "What is wrong with the pictures of the images of a file: they lead out, are lost, occur twice or have another size"
+    seen = {}
+    for r in rows:
+        name, f = r['file_name'], root/r['file_name']
+        if os.path.isabs(name) or _below(name, root) is None: yield f"image {r['id']}: {name} lies outside of {root}"
+        elif not f.is_file(): yield f"{f} does not exist"
+        else: yield from _file_faults(r, f, seen)
 
-def _refuse_faults(what, wrong):
-    "One error for all faults, of which the first five are named"
-    if not wrong: return
-    some = '; '.join(wrong[:5])
-    more = ' …' if len(wrong)>5 else ''
-    raise ValueError(f"{what} has {len(wrong)} faults: {some}{more}")
+def _file_faults(r, f, seen):
+    "What is wrong with the picture `f` of the image `r`; `seen`: images by their pictures"
+    other = seen.setdefault(f.resolve(), r['id'])
+    if other!=r['id']: yield f"images {other} and {r['id']} are one picture, {f}"
+    try: w,h = picture_size(f)
+    except ValueError as e:
+        yield str(e)
+        return
+    if (w,h)!=(r['width'],r['height']): yield f"image {r['id']} is {r['width']}×{r['height']}, but {f} is {w}×{h}"
 
 # %% ../nbs/05a_coco.ipynb #4746f34f
+def _all_faults(d, root=None):
+    "What is wrong with a COCO data set; without `root`, its pictures are not looked at"
+    (rows, anns, kinds), wrong = _sound(d)
+    sizes = {r['id']: (int(r['height']),int(r['width'])) for r in rows}
+    cats = {c['id'] for c in kinds}
+    if root: wrong += _picture_faults(rows, root)
+    for a in anns:
+        wrong += [f"annotation {a['id']}: {w}" for w in _faults(a, sizes, cats)]
+    return wrong
+
 def check_coco(
     data, # A COCO file, or its dict
     images=None, # Folder of the pictures; None: as the file says, else where the file lies
@@ -341,16 +520,14 @@ def check_coco(
     "Raise an error that lists what is wrong with a COCO data set"
     d = data if isinstance(data, dict) else read_coco(data)
     root = Path(images) if images else Path(d['info']['image_root'])
-    sizes = {r['id']: (r['height'],r['width']) for r in d['images']}
-    cats = {c['id'] for c in d['categories']}
-    wrong = []
-    for k in ('images','annotations','categories'):
-        wrong += [f'{k}: id {i} occurs {n} times' for i,n in _twice(d[k])]
-    for f in [root/r['file_name'] for r in d['images']]:
-        if not f.is_file(): wrong.append(f"{f} does not exist")
-    for a in d['annotations']:
-        wrong += [f"annotation {a['id']}: {w}" for w in _faults(a, sizes, cats)]
-    _refuse_faults('the data set' if isinstance(data, dict) else data, wrong)
+    _refuse_faults('the data set' if isinstance(data, dict) else data, _all_faults(d, root))
+
+def _truth(data):
+    "A COCO data set: a dict as it is, a file as it passes the check, without a look at its pictures"
+    if isinstance(data, dict): return data
+    d = read_coco(data)
+    _refuse_faults(data, _all_faults(d))
+    return d
 
 # %% ../nbs/05a_coco.ipynb #4b9557e5
 _SPLITS = ('train','val','valid','test')
@@ -406,7 +583,10 @@ def _read_all(parts, images):
         found[split], names = _from_json(root, m)
         _refuse_renamed(m, names, known)
         known |= names
-    return found, known
+    if known: return found, known
+    drawn = _without_void(sum(found.values(), []))        # all splits together say what 255 is
+    ends = np.cumsum([0, *map(len, found.values())])
+    return {split: drawn[a:b] for split,a,b in zip(found, ends, ends[1:])}, known
 
 def _write_all(sets):
     "Write every {file: dict}"
@@ -475,6 +655,7 @@ def split_coco(
     "Two data sets that share no picture"
     if not 0<val<1: raise ValueError(f"val={val}: give a share between 0 and 1")
     file, d = Path(file), read_coco(file)
+    check_coco(file)
     raw = json.loads(file.read_text(encoding='utf-8'))
     groups = _copies(d['images'], Path(d['info']['image_root']))
     if len(groups)<2: raise ValueError(f"{file} holds {len(groups)} picture(s): two are needed to split them")
@@ -506,12 +687,19 @@ def _nothing_found(d, some):
     return dict(bbox=0., bbox50=0., segm=0., segm50=0., classes=classes)
 
 # %% ../nbs/05a_coco.ipynb #110d5e61
+def _check_predictions(preds):
+    "An error if the mask of a prediction would end the process in pycocotools"
+    for p in preds:
+        fault = _rle_fault(p.get('segmentation'))
+        if fault: raise ValueError(f"a prediction for image {p.get('image_id')}: the mask {fault}. Make it with encode.")
+
 def coco_ap(
     truth, # A COCO file or its dict
     preds:list, # Dicts of image_id, category_id, bbox (x,y,w,h, pixels), score and segmentation (run lengths)
 )->dict: # bbox, bbox50, segm, segm50: shares; classes: {name: mask AP}, None where a class has no instance
     "Average precision of boxes and masks, as COCO defines it"
-    d = truth if isinstance(truth, dict) else read_coco(truth)
+    d = _truth(truth)
+    _check_predictions(preds)
     some = {a['category_id'] for a in d['annotations'] if not a['iscrowd']}
     if not some: raise ValueError('there is no instance to measure on: add pictures that show one')
     if not preds: return _nothing_found(d, some)
@@ -536,8 +724,7 @@ def truth_as_preds(
     shift:int=0, # Move every mask to the right by so many pixels
 )->list: # As `coco_ap` wants predictions
     "What a perfect detector would predict, or one that is a little off"
-    d = truth if isinstance(truth, dict) else read_coco(truth)
-    out = []
+    d, out = _truth(truth), []
     for a in d['annotations']:
         if a['iscrowd']: continue
         rle = encode(_moved(decode(a['segmentation']), shift))
@@ -589,7 +776,7 @@ def show_results(
 ): # The figure
     "Masks, boxes and scores beside the truth"
     import matplotlib.pyplot as plt, seaborn as sns
-    d = read_coco(truth)
+    d = _truth(truth)
     shown = _spread(d['images'], n)
     rows = 1+len(preds)
     cats = {c['id']: c['name'] for c in d['categories']}

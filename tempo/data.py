@@ -6,7 +6,7 @@
 __all__ = ['STORE_FORMAT', 'shard_name', 'write_shard', 'Clip', 'FrameStore', 'store_path']
 
 # %% ../nbs/00_data.ipynb #6680679a
-import functools, hashlib, json, mmap, os, re, shutil, subprocess, sys, threading, uuid
+import ctypes, functools, hashlib, json, mmap, os, re, shutil, subprocess, sys, threading, weakref, zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ from filelock import FileLock
 from tqdm import tqdm
 # Names that once stood in this module can still be imported from it, so not all of these are used below
 from .groups import group_names, split_groups
-from .utils import clear_errors, natural_key, write_atomic
+from .utils import abandoned, clear_errors, lent_file, natural_key, put_in_place, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
-from .video import VIDEO_EXTS, find_sources, frame_files, missing_part, probe_video, read_frames, thinning
+from .video import VIDEO_EXTS, Reading, Unproven, find_sources, frame_files, probe_video, read_frames, thinning
 from .stills import USUAL_STILLS, Stills, labelled, labelled_draws, load_stills, span_labels, stills_counts, subset
 
 # %% ../nbs/00_data.ipynb #8e353d3d
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 
 def _stamp(f):
     "What changes when a file does: path, length (bytes) and time of change (ns)"
@@ -35,10 +35,11 @@ def shard_name(
     **settings, # What else decides the content: size, fps, fit
 )->str: # 16 hexadecimal digits
     "A name for the decoded `path` that changes when the file, the decoder or the settings do"
-    import decord
+    import av, decord
     files = [path] if Path(path).is_file() else frame_files(path)
     stamps = [_stamp(f) for f in files]
-    key = json.dumps([STORE_FORMAT, 'decord', decord.__version__, stamps, settings], sort_keys=True)
+    decoders = dict(decord=decord.__version__, av=av.__version__.split('.')[0])
+    key = json.dumps([STORE_FORMAT, decoders, stamps, settings], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 # %% ../nbs/00_data.ipynb #24b7c25b
@@ -46,33 +47,57 @@ def _damaged(path, what):
     "The refusal of a damaged file"
     return f"{path} is damaged: {what}. Copy it again, or build with on_error='skip' to keep what is there."
 
-def _write_frames(frames, dst, path, salvage, report):
+def _write_frames(frames, dst, path, salvage, report, summed=noop):
     "Write `frames` one after the other; their numbers in the file, and what stopped it before its end"
     index = []
     with open(dst, 'wb') as f:
         while True:
             try: i,a = next(frames)
             except StopIteration: return index, None
-            except Exception as e:      # decord raises DECORDError or RuntimeError, PyAV its own: all mean damage here
+            except Unproven: raise      # PyAV will read the file again
+            except Exception as e:      # a picture that cannot be opened, or what a decoder raises: all mean damage here
                 if salvage and index: return index, f'unreadable after frame {index[-1]}'
                 raise ValueError(_damaged(path, f'the decoder stopped after {len(index)} frames')) from e
-            f.write(np.ascontiguousarray(a))
+            a = np.ascontiguousarray(a)
+            f.write(a)
+            summed(a)
             index.append(i)
             if len(index)%100==0: report(len(index))
 
+# %% ../nbs/00_data.ipynb #72841436
+class _Sum:
+    "CRC-32 of all that was added"
+    def __init__(self): self.crc = 0
+    def add(self, data): self.crc = zlib.crc32(data, self.crc)
+
+def _sum_of(file):
+    "CRC-32 of the bytes of a file"
+    total = _Sum()
+    with open(file, 'rb') as f:
+        while piece := f.read(1<<20): total.add(piece)
+    return total.crc
+
+def _digest(crc, facts):
+    "Eight hexadecimal digits for a shard: its bytes, of which `crc` is the sum, and then its facts"
+    rest = {k:v for k,v in facts.items() if k!='digest'}
+    text = json.dumps(rest, sort_keys=True)
+    return f'{zlib.crc32(text.encode(), crc):08x}'
+
 # %% ../nbs/00_data.ipynb #efc99f18
-def _seal_shard(path, tmp, dst, index, fps, damage, salvage):
+def _parts(index, starts):
+    "Length, first and last number of each clip of a file; `index` are the numbers of the frames that were kept"
+    edges = [0, *np.searchsorted(index, starts).tolist(), len(index)]
+    return [(hi-lo, index[lo], index[hi-1]) for lo,hi in zip(edges, edges[1:]) if hi>lo]
+
+def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None):
     "Check that the frames are all there, move them into place and write down what is known about them"
     if not index: raise ValueError(f"{path} holds no frame that can be decoded. Does it play? Leave it out if not.")
-    info = probe_video(path)
-    native = info['fps']
-    if not damage and Path(path).is_file():
-        read = index[-1]+thinning(native, fps)          # the frames after the last one that was kept were read, too
-        damage = missing_part(path, info, read) or None
+    damage = damage or reading.damage or None
     if damage and not salvage: raise ValueError(_damaged(path, damage))
-    kept = min(fps, native) if fps and native else native
-    facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=kept)
-    os.replace(tmp, f'{dst}.u8')
+    parts = _parts(index, reading.starts)
+    facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=reading.fps, parts=parts)
+    facts['digest'] = _digest(_sum_of(tmp) if crc is None else crc, facts)
+    put_in_place(tmp, f'{dst}.u8')
     write_atomic(f'{dst}.json', json.dumps(facts))
     return facts
 
@@ -84,17 +109,20 @@ def write_shard(
     size:int, # Side of the square frames (pixels)
     fps:float=None, # Thin to this many frames a second
     fit:str='crop', # 'crop' or 'pad'
+    rate:float=None, # Frames a second of a folder of frames
     threads:int=0, # Decoder threads
     salvage:bool=False, # Keep what can be read of a damaged file
     report=noop, # Called with the number of frames written, now and then
-)->dict: # file, n, fps, first, last, damaged
+)->dict: # file, n, fps, first, last, damaged, parts, digest
     "Decode one source into one shard; nothing is left behind when it fails"
-    tmp = Path(f'{dst}.{uuid.uuid4().hex[:8]}.tmp')
-    frames = read_frames(path, size, fps=fps, fit=fit, threads=threads, salvage=salvage)
-    try:
-        index, damage = _write_frames(frames, tmp, path, salvage, report)
-        return _seal_shard(path, tmp, dst, index, fps, damage, salvage)
-    finally: tmp.unlink(missing_ok=True)
+    read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
+    with lent_file(f'{dst}.u8') as tmp:
+        reading, total = read(decord=not salvage), _Sum()
+        try: index, damage = _write_frames(iter(reading), tmp, path, salvage, report, total.add)
+        except Unproven:
+            reading, total = read(), _Sum()
+            index, damage = _write_frames(iter(reading), tmp, path, salvage, report, total.add)
+        return _seal_shard(path, tmp, dst, index, reading, damage, salvage, total.crc)
 
 # %% ../nbs/00_data.ipynb #b9c9cfa8
 @dataclass
@@ -114,18 +142,63 @@ class Clip:
     def __len__(self): return self.hi-self.lo
 
 # %% ../nbs/00_data.ipynb #22f5b1a9
-def _advise(m, what, *span):
-    "Tell the system how a map will be read, where it listens (not on Windows)"
-    if hasattr(mmap, what): m.madvise(getattr(mmap, what), *span)
+@functools.cache
+def _libc():
+    "The system's functions for maps"
+    lib, at, size = ctypes.PyDLL(None, use_errno=True), ctypes.c_void_p, ctypes.c_size_t
+    lib.mmap.restype = at
+    lib.mmap.argtypes = [at, size, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+    lib.munmap.argtypes = [at, size]
+    return lib
 
-def _open_shards(path, shards, size):
-    "A memory map of each shard, with the advice that it will be read at random"
-    maps = []
-    for name,n in shards:
-        m = np.memmap(path/'shards'/f'{name}.u8', np.uint8, 'r', shape=(n,size,size,3))
-        _advise(m._mmap, 'MADV_RANDOM')
-        maps.append(m)
-    return maps
+@functools.cache
+def _madvise():
+    "The system's `madvise`"
+    f = ctypes.PyDLL(None).madvise
+    f.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+    return f
+
+def _map_bytes(f, n):
+    "The `n` bytes of an open file as something that has them mapped without a descriptor, and how to give advice on it"
+    at = _libc().mmap(None, n, mmap.PROT_READ, mmap.MAP_SHARED, f.fileno(), 0)
+    if at==ctypes.c_void_p(-1).value: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f.name)
+    mapped = (ctypes.c_ubyte*n).from_address(at)
+    weakref.finalize(mapped, _libc().munmap, at, n).atexit = False           # when nobody uses them any more
+    tell = _madvise()
+    return mapped, lambda what, first, n: tell(at+first, n, what)
+
+# %% ../nbs/00_data.ipynb #b1bdb49d
+_RANDOM, _WILLNEED = (getattr(mmap, f'MADV_{name}', None) for name in ('RANDOM','WILLNEED'))      # None on Windows
+
+class _Shard:
+    "Frames of one shard, mapped, with the advice that they will be read at random"
+    def __init__(self, file, shape, held=False):
+        n = int(np.prod(shape))
+        with open(file, 'rb') as f: mapped, self.advise = self._held(f, n) if held or not _RANDOM else _map_bytes(f, n)
+        self.frames = np.frombuffer(mapped, np.uint8).reshape(shape)
+        self.frames.flags.writeable = False
+        if _RANDOM: self.advise(_RANDOM, 0, n)
+
+    def _held(self, f, n):
+        "As `_map_bytes`, by a map of Python's own, which keeps a descriptor"
+        mapped = mmap.mmap(f.fileno(), n, access=mmap.ACCESS_READ)
+        return mapped, getattr(mapped, 'madvise', noop)
+
+# %% ../nbs/00_data.ipynb #fe660895
+_HELD = 48                # maps of Python's own in a store
+_MOST_MAPS = 10_000       # a process may have some 65,000
+
+class _Shards(dict):
+    "The shards of a store by their number; each is mapped when it is first asked for"
+    def __init__(self, path, shards, size): self.path, self.shards, self.size = path, shards, size
+
+    def __missing__(self, s):
+        "Map shard `s`; what was mapped first goes where there are too many"
+        name,n = self.shards[s]
+        file = self.path/'shards'/f'{name}.u8'
+        shard = self[s] = _Shard(file, (n,self.size,self.size,3), held=len(self)<_HELD)
+        if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
+        return shard
 
 # %% ../nbs/00_data.ipynb #96b06412
 class FrameStore:
@@ -137,12 +210,11 @@ class FrameStore:
         self.path, self.index = Path(path), index
         self.size = s = index['settings']['size']
         self.clips = [Clip(**c) for c in index['clips']]
-        maps = _open_shards(self.path, index['shards'], s)
-        self._maps = [m.view(np.ndarray) for m in maps]
-        self._raw = [m._mmap for m in maps]
+        self._shards = _Shards(self.path, index['shards'], s)
         self._begins = np.cumsum([0]+[n for _,n in index['shards']])     # the first frame of each shard, and the end
 
     def __len__(self): return int(self._begins[-1])
+    def __reduce__(self): return FrameStore, (self.path, self.index)     # another process maps the shards itself
     @property
     def shape(self):
         "(frames, size, size, 3), as an array has it"
@@ -159,7 +231,7 @@ def _one(self:FrameStore, i):
     n = len(self)
     if not -n<=i<n: raise IndexError(f"frame {i} of a store of {n} frames")
     s = np.searchsorted(self._begins, i%n, 'right')-1
-    return self._maps[s][i%n-self._begins[s]]
+    return self._shards[s].frames[i%n-self._begins[s]]
 
 @patch
 def _numbers(self:FrameStore, i):
@@ -177,11 +249,12 @@ def _numbers(self:FrameStore, i):
 # %% ../nbs/00_data.ipynb #2bf1ea72
 @patch
 def _announce(self:FrameStore, places):
-    "Tell the system which frames will be needed next: (shard, frame within it)"
+    "Tell the system which frames will be needed next: (its shard, its number there)"
+    if not _WILLNEED: return
     n = self.size**2*3                                      # bytes a frame
-    for s,k in places:
+    for shard,k in places:
         first = k*n//mmap.PAGESIZE*mmap.PAGESIZE            # advice begins at a page
-        _advise(self._raw[s], 'MADV_WILLNEED', first, (k+1)*n-first)
+        shard.advise(_WILLNEED, first, (k+1)*n-first)
 
 @patch
 def __getitem__(self:FrameStore, i):
@@ -190,10 +263,10 @@ def __getitem__(self:FrameStore, i):
     i = self._numbers(i)
     shards = np.searchsorted(self._begins, i, 'right')-1
     within = i-self._begins[shards]
-    places = list(zip(shards.tolist(), within.tolist()))
+    places = [(self._shards[s], k) for s,k in zip(shards.tolist(), within.tolist())]
     self._announce(places)
     out = np.empty((len(i),*self.shape[1:]), np.uint8)
-    for o,(s,k) in enumerate(places): out[o] = self._maps[s][k]
+    for o,(shard,k) in enumerate(places): out[o] = shard.frames[k]
     return out
 
 # %% ../nbs/00_data.ipynb #ed402a7b
@@ -208,7 +281,40 @@ def __repr__(self:FrameStore):
     parts.append(f'{n*size**2*3/2**20:.0f} MiB')
     return 'FrameStore: '+', '.join(parts)
 
+# %% ../nbs/00_data.ipynb #e4d2051c
+_AGAIN = "Build the store again: finished shards are kept."
+
+def _count(n):
+    "Whether `n` is a whole number from 1"
+    return type(n) is int and n>0
+
+def _index_problem(index):
+    "What is wrong with an index; empty: nothing"
+    if not _count(index['settings']['size']): return 'size is no number of pixels'
+    for name,n in index['shards']:
+        if not re.fullmatch(r'\w[\w.-]*', name): return f'{name!r} is no name of a shard'
+        if not _count(n): return f'shard {name} has {n!r} frames'
+    frames = sum(n for _,n in index['shards'])
+    for c in index['clips']:
+        c = Clip(**c)
+        if not (_count(c.lo+1) and _count(c.hi) and c.lo<c.hi<=frames): return f'a clip of {c.file} is [{c.lo},{c.hi}) of {frames} frames'
+    return ''
+
+def _read_index(f):
+    "What an `index.json` holds, if it can be one"
+    try:
+        index = json.loads(f.read_bytes())
+        why = _index_problem(index)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e: why = f'{type(e).__name__}: {e}'
+    if why: raise ValueError(f"{f} is no index of a store ({why}). {_AGAIN}")
+    return index
+
 # %% ../nbs/00_data.ipynb #d37c3514
+def _bytes_of(file):
+    "Length of a file (bytes); None where there is none"
+    try: return os.stat(file).st_size
+    except (FileNotFoundError, NotADirectoryError): return None
+
 @patch(cls_method=True)
 def open(cls:FrameStore,
     path, # A store's folder
@@ -216,12 +322,11 @@ def open(cls:FrameStore,
     "Open a store that was built before"
     f = Path(path)/'index.json'
     if not f.exists(): raise FileNotFoundError(f"{path} is no frame store (no index.json). Make one: FrameStore.build(videos, '{path}')")
-    index = json.loads(f.read_text())
-    size = index['settings']['size']
+    index = _read_index(f)
+    size, shards = index['settings']['size'], os.path.join(path, 'shards')
     for name,n in index['shards']:
-        shard = Path(path)/'shards'/f'{name}.u8'
-        if not shard.exists() or shard.stat().st_size!=n*size*size*3:
-            raise ValueError(f"{shard} is missing or has the wrong size. Build the store again: finished shards are kept.")
+        shard = os.path.join(shards, f'{name}.u8')
+        if _bytes_of(shard)!=n*size*size*3: raise ValueError(f"{shard} is missing or has the wrong size. {_AGAIN}")
     return cls(path, index)
 
 # %% ../nbs/00_data.ipynb #c9aa2b6f
@@ -230,12 +335,12 @@ def _say(**message):
     print(json.dumps(message), flush=True)
 
 def _worker():
-    "In a process of its own: one job as JSON on stdin, progress and the outcome as JSON lines on stdout"
-    job = json.load(sys.stdin)
-    try:
-        facts = write_shard(**job, threads=1, report=lambda n: _say(frames=n))
-        _say(done=facts)
-    except Exception as e: _say(error=str(e))
+    "In a process of its own: jobs as lines of JSON on stdin, progress and the outcome of each as lines of JSON on stdout"
+    for line in sys.stdin:
+        try:
+            facts = write_shard(**json.loads(line), threads=1, report=lambda n: _say(frames=n))
+            _say(done=facts)
+        except Exception as e: _say(error=str(e))
 
 def _start_worker():
     "A fresh Python that runs `_worker` and finds the same modules"
@@ -245,21 +350,35 @@ def _start_worker():
     return subprocess.Popen(command, text=True, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
 
 # %% ../nbs/00_data.ipynb #29d3850d
-def _decode_in_process(job, report):
-    "`write_shard(**job)` in a process of its own; its facts"
-    p = _start_worker()
+def _idle_worker(idle):
+    "A worker that waits for a job, or a new one"
+    while idle:
+        try: p = idle.pop()
+        except IndexError: break                         # another thread was faster
+        if p.poll() is None: return p
+    return _start_worker()
+
+def _end_worker(p):
+    "Stop a worker, whatever it does"
+    p.kill()
+    p.communicate()
+
+def _decode_in_process(job, report, idle):
+    "`write_shard(**job)` in a process of its own, of those in the list `idle` or a new one; its facts"
+    p = _idle_worker(idle)
+    alive = False
     try:
-        p.stdin.write(json.dumps(job))
-        p.stdin.close()
+        print(json.dumps(job), file=p.stdin, flush=True)
         for line in p.stdout:
             said = json.loads(line)
+            alive = 'frames' not in said                 # it has come to the end of its job
             if 'error' in said: raise ValueError(said['error'])
             if 'done' in said: return said['done']
             report(said['frames'])
         raise ValueError(f"{job['path']} crashed the decoder (exit code {p.wait()}). Re-encode it or leave it out.")
     finally:
-        p.kill()
-        p.wait()
+        if alive: idle.append(p)
+        else: _end_worker(p)
 
 # %% ../nbs/00_data.ipynb #4bbaf3d0
 class _Decoding:
@@ -268,6 +387,7 @@ class _Decoding:
         self.workers, self.on_error = workers, on_error
         self.bar = tqdm(total=total, unit='frame', disable=not show, desc='decoding')
         self.done, self.bad = {}, {}                      # by path: frames written, and what was wrong
+        self.idle = []                                    # processes that wait for a job
         self.stop = threading.Event()
 
     def report(self, path, n):
@@ -281,10 +401,11 @@ class _Decoding:
 def decode(self:_Decoding, job):
     "One job; where it fails, what can be saved, if that is wanted"
     report = functools.partial(self.report, job['path'])
-    try: facts = _decode_in_process(job, report) if self.workers else write_shard(**job, report=report)
+    run = lambda **job: _decode_in_process(job, report, self.idle) if self.workers else write_shard(**job, report=report)
+    try: facts = run(**job)
     except ValueError:
         if self.on_error=='raise': raise
-        try: facts = write_shard(**job, salvage=True)
+        try: facts = run(**job, salvage=True)
         except ValueError as e:
             self.bad[job['path']] = str(e)
             return
@@ -306,10 +427,13 @@ def in_parallel(self:_Decoding, jobs):
 @patch
 def run(self:_Decoding, jobs):
     "Every job; the failures as {path: message}"
-    with self.bar:
-        if self.workers: self.in_parallel(jobs)
-        else:
-            for job in jobs: self.decode(job)
+    try:
+        with self.bar:
+            if self.workers: self.in_parallel(jobs)
+            else:
+                for job in jobs: self.decode(job)
+    finally:
+        for p in self.idle: _end_worker(p)
     return self.bad
 
 # %% ../nbs/00_data.ipynb #011646d5
@@ -334,13 +458,23 @@ def _is_store(path):
     ours = lambda name: _SHARD.match(name) or name[0]=='.'
     return shards.is_dir() and all(ours(f.name) for f in shards.iterdir())
 
-def _have(path, name, size):
-    "Whether the shard `name` of a store is whole"
-    u8 = path/'shards'/f'{name}.u8'
-    facts = path/'shards'/f'{name}.json'
-    if not (facts.exists() and u8.exists()): return False
-    n = json.loads(facts.read_text())['n']
-    return u8.stat().st_size == n*size**2*3
+def _facts(path, name):
+    "What is known about the shard `name` of a store; None where the file that says it is missing or damaged"
+    try: facts = json.loads((path/'shards'/f'{name}.json').read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError): return None
+    return facts if isinstance(facts, dict) and _count(facts.get('n')) else None
+
+def _same_bytes(path, name, size):
+    "Whether the shard `name` of a store holds what was written; one of earlier versions, without a digest, whether it is as long"
+    u8, facts = path/'shards'/f'{name}.u8', _facts(path, name)
+    if not facts or _bytes_of(u8)!=facts['n']*size**2*3: return False
+    return 'digest' not in facts or facts['digest']==_digest(_sum_of(u8), facts)
+
+def _each_same(path, names, size, progress=False):
+    "`_same_bytes` of many shards, in order, several at a time"
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        same = pool.map(lambda name: _same_bytes(path, name, size), names)
+        return list(tqdm(same, 'checking', len(names), unit='shard', delay=3, disable=not progress))
 
 # %% ../nbs/00_data.ipynb #088c0b1a
 def _check_disk(path, frames, size):
@@ -368,11 +502,12 @@ def _check_splits(splits):
 # %% ../nbs/00_data.ipynb #7f61a3bf
 def _split_clips(clips, splits, seed):
     "Give whole clips to the splits, in an order that `seed` draws"
-    order = np.random.default_rng(seed).permutation(len(clips))
-    edges = np.cumsum([0,*splits.values()])*len(clips)
+    files = list(dict.fromkeys(c.file for c in clips))                    # the clips of one file stay together
+    order = np.random.default_rng(seed).permutation(len(files))
+    edges = np.cumsum([0,*splits.values()])*len(files)
     edges = edges.round().astype(int)
-    for name,lo,hi in zip(splits, edges, edges[1:]):
-        for k in order[lo:hi]: clips[k].split = name
+    given = {files[k]: name for name,lo,hi in zip(splits, edges, edges[1:]) for k in order[lo:hi]}
+    for c in clips: c.split = given.get(c.file)
 
 def _split_whole_groups(clips, splits, seed):
     "Give whole groups of clips to the splits, and to each its share of every class where all are known"
@@ -385,12 +520,14 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
     "What `index.json` holds, from the facts beside each shard; `named` is {source: name of its shard}"
     clips, shards, lo = [], [], 0
     for f,name in named.items():
-        facts = json.loads((path/'shards'/f'{name}.json').read_text())
-        n = facts.pop('n')
+        facts = _facts(path, name)
+        facts.pop('digest', None)
         group = groups and groups[f]
-        clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
-        shards.append((name,n))
-        lo += n
+        shards.append((name,facts.pop('n')))
+        for n,first,last in facts.pop('parts'):
+            facts |= dict(first=first, last=last)
+            clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
+            lo += n
     share_out = _split_whole_groups if groups else _split_clips
     if splits: share_out(clips, splits, seed)
     return dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
@@ -399,22 +536,25 @@ def _write_index(path, index):
     "Write the index where it differs from the one that is there"
     f = path/'index.json'
     text = json.dumps(index)
-    same = f.exists() and json.loads(f.read_text())==json.loads(text)
+    try: same = json.loads(f.read_bytes())==json.loads(text)
+    except (FileNotFoundError, ValueError, RecursionError): same = False
     if not same: write_atomic(f, text)
 
 # %% ../nbs/00_data.ipynb #459b1860
 def _clear_shards(path, names):
-    "Remove shards of files that changed or went away, and what a killed build left"
+    "Remove shards of files that changed or went away, and what a killed build left; not what a living process writes"
     for f in (path/'shards').iterdir():
-        stale = f.name.split('.')[0] not in names or f.suffix=='.tmp'
-        if _SHARD.match(f.name) and stale: f.unlink()
+        if not _SHARD.match(f.name): continue
+        stale = abandoned(f) if f.suffix=='.tmp' else f.name.split('.')[0] not in names
+        if stale: f.unlink()
 
 # %% ../nbs/00_data.ipynb #90356301
-def _missing_shards(named, path, size, on_error):
+def _missing_shards(named, path, size, on_error, progress=False):
     "Headers of the sources that are still to be decoded, and messages of those that cannot be read; both by source"
     todo, bad = {}, {}
-    for f,name in named.items():
-        if _have(path, name, size): continue
+    same = _each_same(path, named.values(), size, progress)
+    for f,have in zip(named, same):
+        if have: continue
         try: todo[f] = probe_video(f)
         except ValueError as e:
             if on_error=='raise': raise
@@ -425,14 +565,14 @@ def _jobs(sources, named, path, settings):
     "What `write_shard` is to be called with, for the sources whose shard is not there"
     jobs = []
     for f in sources:
-        if _have(path, named[f], settings['size']): continue
+        if _same_bytes(path, named[f], settings['size']): continue
         dst = path/'shards'/named[f]
         jobs.append(dict(path=str(f), dst=str(dst), **settings))
     return jobs
 
-def _frames_ahead(todo, fps):
+def _frames_ahead(todo, fps, rate=None):
     "About how many frames the sources in `todo` will give"
-    return int(sum(info['n']/thinning(info['fps'], fps) for info in todo.values()))
+    return int(sum(info['n']/thinning(info['fps'] or rate, fps) for info in todo.values()))
 
 # %% ../nbs/00_data.ipynb #c684a7ab
 @patch(cls_method=True)
@@ -445,8 +585,10 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
     _write_index(path, index)
     _clear_shards(path, set(named.values()))
     store = cls.open(path)
-    for c in store.clips:
-        if c.damaged: print(f'damaged: {c.file}: {c.damaged}, kept {len(c)} frames')
+    damaged = {c.file: c.damaged for c in store.clips if c.damaged}
+    for file,what in damaged.items():
+        n = sum(len(c) for c in store.clips if c.file==file)
+        print(f'damaged: {file}: {what}, kept {n} frames')
     return store
 
 # %% ../nbs/00_data.ipynb #067a1c5b
@@ -454,7 +596,7 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
 def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_of, on_error, workers, progress):
     "What one builder does while all others wait"
     jobs = _jobs(todo, named, path, settings)
-    total = _frames_ahead(todo, settings['fps'])
+    total = _frames_ahead(todo, settings['fps'], settings.get('rate'))
     _check_disk(path, total, settings['size'])
     if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
     bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
@@ -468,10 +610,10 @@ def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers,
     "Decode what is missing, one builder at a time; a new folder in which nothing came about goes away again"
     named = {f: shard_name(f, **settings) for f in sources}
     fresh = not path.exists()
-    todo, bad = _missing_shards(named, path, settings['size'], on_error)
-    (path/'shards').mkdir(parents=True, exist_ok=True)
+    todo, bad = _missing_shards(named, path, settings['size'], on_error, progress)
+    with told_in_words(path): (path/'shards').mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path/'.lock'):     # a second builder waits here, then finds the work done
+        with told_in_words(path), FileLock(path/'.lock'):     # a second builder waits here, then finds the work done
             return cls._decode_and_finish(named, path, settings, todo, bad, index_of, on_error, workers, progress)
     finally:
         if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
@@ -483,6 +625,12 @@ def _check_settings(size, fps, fit, on_error):
     if size<8: raise ValueError(f"size={size}: frames need at least 8 pixels a side")
     if fps is not None and fps<=0: raise ValueError(f"fps={fps}: give frames a second above 0, or None to keep all")
     fit_dims(1, 1, size, fit)
+
+def _check_rates(sources, fps, rate):
+    "Refuse to thin folders of frames whose rate nobody gives"
+    if rate is not None and rate<=0: raise ValueError(f"rate={rate}: give the frames a second of the folders of frames, above 0")
+    for f in sources:
+        if fps and f.is_dir(): Reading(f, fps=fps, rate=rate)
 
 def _clip_groups(sources, groups, source):
     "The group of each source; where `source` is a folder, a table may lie in it"
@@ -511,11 +659,13 @@ def build(cls:FrameStore,
     workers:int=None, # Processes that decode; None: one a core, 0: decode here
     progress:bool=True, # Show a progress bar
     seed:int=0, # Draws the splits
+    rate:float=None, # Frames a second of folders of frames, which no header says
 )->'FrameStore':
     "Decode `source` once; built again from the same input, it opens what is there"
     _check_settings(size, fps, fit, on_error)
-    settings = dict(size=size, fps=fps, fit=fit)
+    settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
     sources = find_sources(source)
+    _check_rates(sources, fps, rate)
     path = Path(path or store_path(source, **settings)).expanduser()
     _check_place(path)
     labels = {f: _label_of(label, f) for f in sources}
@@ -524,3 +674,22 @@ def build(cls:FrameStore,
     if splits and groups: split_groups(list(groups.values()), splits)                   # refused before anything is decoded
     index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed, groups=groups)
     return cls._build(sources, path, settings, index_of, on_error, workers, progress)
+
+# %% ../nbs/00_data.ipynb #fa18f51b
+@patch
+def verify(self:FrameStore,
+    progress:bool=False, # Show a progress bar where it takes long
+)->int: # Number of shards that were compared; those of earlier versions have no digest, and only their length is known
+    "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
+    names = [name for name,_ in self.index['shards']]
+    same = _each_same(self.path, names, self.size, progress)
+    bad = [f'{n}.u8 ({self._source(k)})' for k,n in enumerate(names) if not same[k]]
+    if bad: raise ValueError(f"{self.path}: {len(bad)} of {len(names)} shards are not what was written: {', '.join(bad)}. "
+                             "Build the store again: only these are decoded.")
+    return sum('digest' in _facts(self.path, n) for n in names)
+
+@patch
+def _source(self:FrameStore, s):
+    "The file that shard `s` was decoded from, as far as a clip says so"
+    at = self._begins[s]
+    return next((c.file for c in self.clips if c.lo<=at<c.hi), 'no clip')

@@ -7,7 +7,7 @@ __all__ = ['DATASETS', 'MODELS', 'Source', 'list_sources', 'find_source', 'file_
            'name_problem', 'unpack', 'content_folder', 'get_data', 'get_models', 'tempo_data', 'tempo_models']
 
 # %% ../nbs/00c_datasets.ipynb #0c3ec107
-import bz2, gzip, hashlib, inspect, json, lzma, os, re, shutil, stat, tarfile, tempfile, unicodedata, zipfile, zlib
+import bz2, gzip, hashlib, inspect, json, lzma, os, re, shutil, stat, tarfile, unicodedata, zipfile
 from collections import namedtuple
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from fastcore.script import call_parse
 from filelock import FileLock
-from .utils import clear_errors
+from .utils import clear_errors, put_in_place, told_in_words, write_atomic
 from .synthetic import make_signs
 
 # %% ../nbs/00c_datasets.ipynb #336c3c95
@@ -170,7 +170,7 @@ def fetch(
         part = folder/dst.name
         _download(source, part, dst, progress, timeout)
         _matching(part, size, sha256, f'What came from {link}', f'Open the link in a browser and save the file as {dst}')
-        os.replace(part, dst)
+        with told_in_words(dst): put_in_place(part, dst)
     return dst
 
 # %% ../nbs/00c_datasets.ipynb #aa91e6ed
@@ -200,8 +200,17 @@ def _zip_kind(info):
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR): return 'is a device or a pipe'
     return 'folder' if info.is_dir() else 'file'
 
+def _zip_count(f):
+    "How many members an open zip says at its end that it has, modulo 65536"
+    f.seek(-min(f.seek(0, 2), 1<<16), 2)
+    tail = f.read()
+    i = tail.rfind(b'PK\5\6')
+    return int.from_bytes(tail[i+10:i+12], 'little')
+
 def _zip_members(z):
     "The members of an open zip"
+    said, there = _zip_count(z.fp), len(z.infolist())
+    if said not in (there%(1<<16), 0xffff): raise zipfile.BadZipFile(f'{there} members where its end says {said}')
     for info in z.infolist():
         opener = partial(z.open, info)
         yield _Member(info.orig_filename, _zip_kind(info), info.file_size, opener)
@@ -221,6 +230,9 @@ def _tar_members(t):
         if hasattr(tarfile, 'data_filter'): tarfile.data_filter(info, '.')
     t.fileobj.seek(t.offset)
     if t.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it ends in the middle')
+    for _ in range(64):
+        if not t.fileobj.read(1<<20): return                # only now has gzip compared its checksum
+    raise tarfile.ReadError('it goes on after its end')
 
 # %% ../nbs/00c_datasets.ipynb #281f54d6
 class _SmallReads:
@@ -295,6 +307,9 @@ def _problem(m, seen):
     return 'would lie on top of another member' if _collides(parts, m.kind=='folder', seen) else ''
 
 # %% ../nbs/00c_datasets.ipynb #e9c5e9e8
+class _Refused(ValueError):
+    "An archive that is whole and not wanted"
+
 def _checked(members, limits, max_members):
     "All members as a list, if every one can be taken"
     seen, out, total = {_MARK: False}, [], 0
@@ -302,15 +317,25 @@ def _checked(members, limits, max_members):
         total += max(0, m.size)
         out.append(m)
         why = _problem(m, seen) or _too_much(len(out), total, limits, max_members)
-        if why: raise ValueError(f'{m.name!r} {why}')
+        if why: raise _Refused(f'{m.name!r} {why}')
     return out
 
 # %% ../nbs/00c_datasets.ipynb #4856023d
+class _Damaged(ValueError):
+    "An archive that cannot be read"
+
+@contextmanager
+def _reading():
+    "Whatever an archive raises while it is read, as `_Damaged`"
+    try: yield
+    except (_Refused, _Damaged): raise
+    except Exception as e: raise _Damaged(str(e) or type(e).__name__) from e
+
 def _copy(src, dst, size):
     "Copy `size` bytes at most; what is missing of them, below 0 where there are more"
     left = size
     while left>=0:
-        piece = src.read(1<<16)
+        with _reading(): piece = src.read(1<<16)
         if not piece: break
         dst.write(piece[:left])
         left -= len(piece)
@@ -321,28 +346,34 @@ def _write_member(m, root):
     dst = root.joinpath(*_parts(m.name))
     if m.kind=='folder': return dst.mkdir(parents=True, exist_ok=True)
     dst.parent.mkdir(parents=True, exist_ok=True)
-    with m.open() as src, open(dst,'xb') as f: left = _copy(src, f, m.size)
-    if left: raise ValueError(f"{m.name!r} holds {'more' if left<0 else 'less'} than its header says")
+    with _reading(): src = m.open()
+    with src, open(dst,'xb') as f: left = _copy(src, f, m.size)
+    if left: raise _Refused(f"{m.name!r} holds {'more' if left<0 else 'less'} than its header says")
 
 # %% ../nbs/00c_datasets.ipynb #f6b5b88b
 def _write(members, folder, mark):
     "Write all `members` and the mark as `folder`, or nothing"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
-    try:
+    aside = folder.parent/f'.{folder.name}.new'
+    with told_in_words(folder), _locked(aside):
+        root = aside/'all'
+        shutil.rmtree(root, ignore_errors=True)     # of a process that died
+        root.mkdir()
         for m in members: _write_member(m, root)
-        (root/_MARK).write_text(json.dumps(mark), encoding='utf-8')
+        write_atomic(root/_MARK, json.dumps(mark))
         if folder.exists(): folder.rmdir()      # empty, or we would not be here
-        root.chmod(0o755)
         os.replace(root, folder)
-    finally: shutil.rmtree(root, ignore_errors=True)
 
 # %% ../nbs/00c_datasets.ipynb #b6f6f2e2
+def _mark_of(folder):
+    "What the mark of a folder says; nothing where there is none that can be read"
+    try: mark = json.loads((folder/_MARK).read_bytes())
+    except (OSError, ValueError, RecursionError): mark = None
+    return mark if isinstance(mark, dict) else {}
+
 def _stands(folder, is_same):
     "Whether `folder` is there already; `is_same`: does its mark say that it is the right one?"
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())): return False
-    mark = folder/_MARK
-    if mark.is_file() and is_same(json.loads(mark.read_text(encoding='utf-8'))): return True
+    if is_same(_mark_of(folder)): return True
     raise FileExistsError(f'{folder} is there already and did not come from this archive. Move it away or choose another folder.')
 
 def _free(folder):
@@ -351,8 +382,11 @@ def _free(folder):
     return shutil.disk_usage(there).free
 
 # %% ../nbs/00c_datasets.ipynb #7624f899
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
-           EOFError, NotImplementedError, RecursionError, OSError)
+def _unpack(archive, folder, mark, limits, max_members):
+    "All members of `archive` as `folder`"
+    with ExitStack() as stack:
+        with _reading(): members = _checked(_members(archive, stack), limits, max_members)
+        _write(members, folder, mark)
 
 def unpack(
     archive, # A zip, a tar, or a tar packed with gzip, bzip2 or xz
@@ -367,12 +401,9 @@ def unpack(
     mark = dict(archive=archive.name, size=archive.stat().st_size, sha256=file_digest(archive))
     if _stands(folder, lambda other: other.get('sha256')==mark['sha256']): return folder
     limits = _limits(mark['size'], _free(folder), max_size, max_ratio)
-    try:
-        with ExitStack() as stack: _write(_checked(_members(archive, stack), limits, max_members), folder, mark)
-    except ValueError as e: raise ValueError(f'{archive} is refused: {e}. Nothing was written.') from e
-    except _DAMAGE as e:
-        if getattr(e, 'errno', None): raise
-        raise ValueError(f'{archive} is damaged or no archive ({e}). Nothing was written; delete it and fetch it again.') from e
+    try: _unpack(archive, folder, mark, limits, max_members)
+    except _Refused as e: raise ValueError(f'{archive} is refused: {e}. Nothing was written.') from e
+    except _Damaged as e: raise ValueError(f'{archive} is damaged or no archive ({e}). Nothing was written; delete it and fetch it again.') from e
     return folder
 
 # %% ../nbs/00c_datasets.ipynb #d6ac4fdd

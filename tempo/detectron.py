@@ -16,6 +16,7 @@ from .command import command
 from .backbones import LEVELS, Backbone, FeatureMaps, create_backbone
 from .checkpoint import seeded, write_checkpoint
 from .coco import read_coco
+from .pictures import read_picture
 
 # %% ../nbs/05b_detectron.ipynb #2da40949
 INSTALL_PAGE = 'https://detectron2.readthedocs.io/en/latest/tutorials/install.html'
@@ -289,6 +290,23 @@ def _trainer():
         def build_hooks(self): return _hooks(self)
     return Trainer
 
+# %% ../nbs/05b_detectron.ipynb #cc93f24a
+def _picture_for_detectron2(
+    file, # A picture
+    format=None, # 'BGR' or 'RGB', as detectron2's configuration says
+):
+    "A picture as Tempo reads all of them, in detectron2's order of channels: (H,W,3) uint8"
+    a = read_picture(file)
+    return np.ascontiguousarray(a[...,::-1] if format=='BGR' else a)
+
+@contextlib.contextmanager
+def _one_reader():
+    "While this lasts, detectron2 reads pictures as Tempo does"
+    utils = importlib.import_module('detectron2.data.detection_utils')
+    was, utils.read_image = utils.read_image, _picture_for_detectron2
+    try: yield
+    finally: utils.read_image = was
+
 # %% ../nbs/05b_detectron.ipynb #c51339c8
 def _set_run(cfg, train, val, out, *, iters, bs, lr, warmup, every, small):
     "Files, folder and a constant rate after a warm-up"
@@ -303,11 +321,12 @@ def _set_run(cfg, train, val, out, *, iters, bs, lr, warmup, every, small):
 def _fit(cfg, backbone, out, record, seed, resume):
     "Draw the heads, start from the backbone or from the last checkpoint, and train"
     importlib.import_module('detectron2.utils.env').seed_all_rng(seed)
-    trainer = _trainer()(cfg)
-    trainer.record = record
-    load_bottom_up(trainer.model, to_detectron2(backbone, Path(out)/'start.pth'))
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
+    with _one_reader():
+        trainer = _trainer()(cfg)
+        trainer.record = record
+        load_bottom_up(trainer.model, to_detectron2(backbone, Path(out)/'start.pth'))
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
 
 # %% ../nbs/05b_detectron.ipynb #50576bae
 def train_detectron2(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.all import *
 from .statistics import mean_interval, mean_sd, n_text, stills_needed, t_halfwidth, two_way_interval
+from .utils import as_cell, as_file_name, told_in_words
 from .rows import add_row, check_writable, code_version, from_row, latest_run, load_rows, machine, rows_of, to_row
 
 # %% ../nbs/03a_report.ipynb #356f251a
@@ -461,6 +462,7 @@ def save(self:Comparison,
 @patch
 def _add_to_csv(self:EvalResult, file): # a line a run
     t = self.to_frame()
+    t['name'] = as_cell(self.name)
     t['n'] = [n_text(n) for n,accs in self._rows() for _ in accs]
     t['protocol'] = self.info.get('protocol', '')
     t['when'] = time.strftime('%Y-%m-%d %H:%M:%S')
@@ -483,8 +485,9 @@ def log(self:EvalResult,
     folder='runs', # Where to: `folder/name/n` for TensorBoard, `folder/name/accuracy.csv` for the table
 )->Path: # `folder/name`
     "Accuracy over iterations to TensorBoard, where it is installed, and of every run to CSV"
-    path = Path(folder)/(self.name or 'unnamed')
-    path.mkdir(parents=True, exist_ok=True)
-    self._add_to_csv(path/'accuracy.csv')
+    path = Path(folder)/as_file_name(self.name or '')
+    with told_in_words(path/'accuracy.csv'):
+        path.mkdir(parents=True, exist_ok=True)
+        self._add_to_csv(path/'accuracy.csv')
     if importlib.util.find_spec('tensorboard'): self._to_tensorboard(path)
     return path

@@ -6,11 +6,12 @@
 __all__ = ['code_version', 'machine', 'add_row', 'load_rows', 'check_writable', 'rows_of', 'latest_run', 'to_row', 'from_row']
 
 # %% ../nbs/03c_rows.ipynb #c3393b5f
-import functools, json, os, platform, subprocess, time
+import errno, functools, json, math, os, platform, shutil, stat, subprocess, time
 from dataclasses import fields
 from pathlib import Path
 import numpy as np
 import tempo
+from .utils import check_place, told_in_words
 
 # %% ../nbs/03c_rows.ipynb #0d9d03c0
 def _git(*args): # git's answer to a question about the folder of the package
@@ -41,31 +42,58 @@ def machine()->str: # Such as 'Intel(R) Xeon(R) Processor, 2 cores'
     "The processor's name and the number of its cores"
     return f'{_processor()}, {os.cpu_count()} cores'
 
-# %% ../nbs/03c_rows.ipynb #d110bbc6
-def _plain(o): # what JSON does not know, as something that it knows
-    return o.tolist() if hasattr(o, 'tolist') else str(o)
+# %% ../nbs/03c_rows.ipynb #499f341d
+def _plain(o): # what JSON does not know, as something that it knows; NaN and infinities, which it has no word for, become null
+    if hasattr(o, 'tolist'): o = o.tolist()
+    if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
+    if isinstance(o, (list,tuple)): return [_plain(v) for v in o]
+    if isinstance(o, float): return o if math.isfinite(o) else None
+    return o if o is None or isinstance(o, (str,int)) else str(o)
 
+# %% ../nbs/03c_rows.ipynb #3d5ea41e
+def _ends_open(f): # whether the last line of an open file has no end
+    if not f.seek(0, 2): return False
+    f.seek(-1, 2)
+    return f.read(1)!=b'\n'
+
+def _append(path, line): # one line at the end of a file, all of it or nothing
+    with open(path, 'ab+', buffering=0) as f:
+        plain_file = stat.S_ISREG(os.fstat(f.fileno()).st_mode)
+        data = line.encode()
+        if plain_file and _ends_open(f): data = b'\n'+data
+        before = os.fstat(f.fileno()).st_size
+        try:
+            while data: data = data[f.write(data):]
+            if plain_file: os.fsync(f.fileno())
+        except OSError:
+            if plain_file: f.truncate(before)
+            raise
+
+# %% ../nbs/03c_rows.ipynb #d110bbc6
 def add_row(
     path, # A .jsonl file; made if it is not there
-    **row # What to write: anything JSON can hold, and numpy arrays
-)->dict: # The row as written, with when, code and machine
+    **row # What to write: anything JSON can hold, and numpy arrays; NaN and infinities become null
+)->dict: # The row, with when, code and machine
     "Append one line to `path`"
     row = dict(row, when=time.strftime('%Y-%m-%d'), code=code_version(), machine=machine())
-    line = json.dumps(row, default=_plain)+'\n'
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'a', encoding='utf-8') as f: f.write(line)
+    line = json.dumps(_plain(row), allow_nan=False)+'\n'
+    with told_in_words(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _append(path, line)
     return row
 
 # %% ../nbs/03c_rows.ipynb #68eb0e9a
 def _parse(path, k, line): # the row on line k of a file
-    try: return json.loads(line)
-    except ValueError as e: raise ValueError(f"{path}, line {k} is not JSON: {line[:60]!r}. Remove the line.") from e
+    try: row = json.loads(line.decode('utf-8-sig'))
+    except (ValueError, RecursionError) as e: raise ValueError(f"{path}, line {k} is not JSON: {line[:60]!r}. Remove the line.") from e
+    if isinstance(row, dict): return row
+    raise ValueError(f"{path}, line {k} is no row but {line[:60]!r}. Remove the line.")
 
 def load_rows(
     path, # A .jsonl file
 )->list: # One dict a line
     "The rows of a results file"
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    lines = Path(path).read_bytes().splitlines()
     return [_parse(path, k, l) for k,l in enumerate(lines, 1)]
 
 # %% ../nbs/03c_rows.ipynb #b6fa020a
@@ -74,10 +102,10 @@ def check_writable(
 ):
     "Refuse a results file that cannot be written: now, and not after all the work"
     path = Path(path)
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    open(path, 'a').close()
-    if new: path.unlink(missing_ok=True)
+    if not path.exists(): return check_place(path)
+    with told_in_words(path):
+        open(path, 'a').close()
+        if shutil.disk_usage(path).free<1<<20: raise OSError(errno.ENOSPC, 'full')
 
 # %% ../nbs/03c_rows.ipynb #5a7e0f01
 def _says(row, key, value): # whether a row says `value` under `key`
@@ -107,7 +135,7 @@ def to_row(
     digits:dict, # {field: digits after the point, None for a field as it is}: the fields that are written
     renamed:dict=None, # {field: key in the row}, where they differ
 )->dict: # For `add_row`
-    "The row of a result: its `info`, its name, and these fields; NaN stays NaN"
+    "The row of a result: its `info`, its name, and these fields; NaN, which the file will hold as null, stays NaN here"
     row = dict(o.info, name=o.name)
     renamed = renamed or {}
     for field,n in digits.items():

@@ -35,7 +35,7 @@ from .utils import write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone, weights_digest
 from .checkpoint import Checkpoint, seeded, write_checkpoint
 from .loaders import NumberedDL
-from .coco import MADE_HERE, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
+from .coco import MADE_HERE, check_coco, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
 from .detectron import SMALL, need_detectron2, train_detectron2
 from .rows import add_row, from_row, to_row
 from .statistics import mean_interval, t_halfwidth
@@ -94,6 +94,8 @@ def coco_files(
     ready = _ready_splits(data)
     ours = ready and all(map(_made_here, ready.values()))
     if not ours or classes is not None: ready = _make_coco(data, ready, out, classes)
+    else:
+        for f in ready.values(): check_coco(f)
     if 'all' in ready and 'train' not in ready:
         ready['train'], ready['val'] = split_coco(ready['all'])
     val = next((ready[s] for s in ('val','valid','test') if s in ready), None)

@@ -6,13 +6,14 @@
 __all__ = ['USUAL_STILLS', 'Stills', 'load_stills', 'labelled', 'subset', 'stills_counts', 'labelled_draws', 'span_labels']
 
 # %% ../nbs/00g_stills.ipynb #3f6c5128
-import csv
+import csv, os, re, warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.all import L
 from .groups import check_apart, group_names
-from .utils import files_below
+from .utils import files_below, system_name
 from .pictures import IMAGE_EXTS, open_image
 
 # %% ../nbs/00g_stills.ipynb #37915d9c
@@ -33,9 +34,9 @@ class Stills:
 
 # %% ../nbs/00g_stills.ipynb #d7a76fb3
 def _class_folders(folder):
-    "Names of the folders in `folder`, sorted; hidden ones do not count"
+    "Names of the folders in `folder`, sorted; hidden ones and those of systems do not count"
     if not folder.is_dir(): return []
-    return sorted(d.name for d in folder.iterdir() if d.is_dir() and d.name[0]!='.')
+    return sorted(d.name for d in folder.iterdir() if d.is_dir() and not system_name(d.name))
 
 def _check_folders(folder, found, classes):
     "Every folder that was found is a class that is known"
@@ -48,7 +49,31 @@ def _check_not_empty(folder, found, filled):
     "Every folder that was found is among the classes that have pictures"
     empty = [c for c in found if c not in filled]
     if not empty: return
-    raise ValueError(f"{folder/empty[0]} holds no pictures ({' '.join(IMAGE_EXTS)}). Add some or remove the folder.")
+    raise ValueError(f"{folder/empty[0]} holds no pictures ({' '.join(IMAGE_EXTS[:12])} …). Add some or remove the folder.")
+
+# %% ../nbs/00g_stills.ipynb #632ff156
+_LEFT_BY_WINDOWS = ('thumbs.db','desktop.ini')
+
+def _say_left_out(folder, files):
+    "One line about files of class folders that are no pictures"
+    files = [f for f in files if f.name.lower() not in _LEFT_BY_WINDOWS]
+    if not files: return
+    kinds = Counter(f.suffix.lower() or 'no ending' for f in files)
+    counts = ', '.join(f'{n} {kind}' for kind,n in kinds.most_common(6))
+    first = files[0].relative_to(folder)
+    warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {first}", stacklevel=4)
+
+def _pictures_in(folder, classes):
+    "The pictures of each class: [[path …] …]"
+    every = [files_below(folder/c, None) if (folder/c).is_dir() else [] for c in classes]
+    pictures = [[f for f in fs if f.suffix.lower() in IMAGE_EXTS] for fs in every]
+    _say_left_out(folder, [f for fs in every for f in fs if f.suffix.lower() not in IMAGE_EXTS])
+    seen = {}
+    for k,fs in enumerate(pictures):
+        for f in fs:
+            other,twin = seen.setdefault(os.path.realpath(f), (k,f))
+            if other!=k: raise ValueError(f"{f} and {twin} are one file, in two classes. Remove the link from one of them.")
+    return pictures
 
 # %% ../nbs/00g_stills.ipynb #6b182166
 def _refuse_class_folders(stills, k):
@@ -83,12 +108,9 @@ def load_stills(
     found = _class_folders(folder)
     classes = list(classes or found)
     _check_folders(folder, found, classes)
-    files, labels = [], []
-    for k,c in enumerate(classes):
-        if not (folder/c).is_dir(): continue
-        pictures = files_below(folder/c, IMAGE_EXTS)
-        files += pictures
-        labels += [k]*len(pictures)
+    pictures = _pictures_in(folder, classes)
+    files = [f for fs in pictures for f in fs]
+    labels = [k for k,fs in enumerate(pictures) for _ in fs]
     _check_not_empty(folder, found, {classes[k] for k in labels})
     images = np.stack([open_image(f, size, fit) for f in files])
     stills = Stills(images, np.array(labels), classes, files)
@@ -202,15 +224,37 @@ def labelled_draws(
     return ns, draws
 
 # %% ../nbs/00g_stills.ipynb #0d56b33b
+def _spans(path):
+    "Rows of a table of spans: (line, start, stop, label)"
+    with open(path, newline='', encoding='utf-8-sig') as f:
+        rows = csv.DictReader(f)
+        missing = [c for c in ('start','stop','label') if c not in (rows.fieldnames or ())]
+        if missing: raise ValueError(f"{path}, line 1: no column {missing[0]!r}. The first line is start,stop,label, with commas.")
+        for r in rows: yield rows.line_num, r['start'], r['stop'], (r['label'] or '').strip()
+
+def _span(path, line, start, stop, label, n):
+    "One span as numbers; an error that names its line where it is none"
+    for v in (start, stop):
+        if re.fullmatch(r'\s*[0-9]+\s*', v or ''): continue
+        raise ValueError(f"{path}, line {line}: {v!r} is no number of a frame. Give whole numbers for start and stop.")
+    a,b = int(start), int(stop)
+    if not 0<=a<b<=n: raise ValueError(f"{path}, line {line}: span {a}–{b} ({label}) does not fit a video of {n} frames")
+    if not label: raise ValueError(f"{path}, line {line}: span {a}–{b} has no label. Name one, or remove the line.")
+    return slice(a, b)
+
 def span_labels(
     path, # A CSV file with the columns start, stop (one past the last), label
     n:int, # Number of frames of the video
 )->np.ndarray: # (n,) array of labels, None where no span covers a frame
-    "The label of every frame of a video, from a table of spans"
+    "The label of every frame of a video, from a table of spans; a frame has one label"
     out = np.full(n, None, object)
-    with open(path, newline='') as f:
-        for r in csv.DictReader(f):
-            a,b = int(r['start']), int(r['stop'])
-            if not 0<=a<b<=n: raise ValueError(f"{path}: span {a}–{b} ({r['label']}) does not fit a video of {n} frames")
-            out[a:b] = r['label']
+    try: rows = list(_spans(path))
+    except (UnicodeDecodeError, csv.Error) as e: raise ValueError(f"{path} is no CSV file in UTF-8 ({e}). Save it as CSV UTF-8.") from e
+    for line,start,stop,label in rows:
+        s = _span(path, line, start, stop, label, n)
+        before = [v for v in out[s] if v is not None]
+        if before:
+            over = f"{path}, line {line}: span {s.start}–{s.stop} ({label}) lies over one of {before[0]!r}."
+            raise ValueError(f"{over} Let spans end where the next begins.")
+        out[s] = label
     return out

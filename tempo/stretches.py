@@ -14,7 +14,7 @@ import numpy as np, ruptures, torch
 from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.torch_core import default_device, rank_distrib
-from .utils import write_atomic
+from .utils import recall, remember
 from .data import FrameStore
 from .cuts import split_clip
 from .parallel import from_first
@@ -175,12 +175,10 @@ def _stretches_file(store, backbone, penalty):
 def _looked_through(store, backbone, penalty, progress=False):
     "What `_look` gives: read where it is remembered, found and remembered otherwise"
     f = _stretches_file(store, backbone, penalty)
-    if f.exists(): return json.loads(f.read_text())
-    found = _look(store, backbone, penalty, progress)
-    try:
-        f.parent.mkdir(exist_ok=True)
-        write_atomic(f, json.dumps(found))
-    except OSError: pass   # a read-only store costs time, not the result
+    found = recall(f)
+    if found is None:
+        found = _look(store, backbone, penalty, progress)
+        remember(f, found)      # a read-only store costs time, not the result
     return found
 
 # %% ../nbs/02f_stretches.ipynb #507eab40
