@@ -115,7 +115,8 @@ class _FoldBatchNorm(MergeBatchNorm):
     def register(self, linears, bn):
         self.eps = bn.eps
         super().register(linears, bn)
-        bn.eps = 0.            # what is left is the identity
+        bn.running_var.fill_(.5)            # zennit has put a tensor of its own there
+        bn.eps = .5                         # what is left divides by √(.5+.5): the identity
     def remove(self):
         super().remove()
         self.batch_norm.eps = self.eps
