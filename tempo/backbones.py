@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from .utils import whole_file, write_atomic
 from .digests import as_bytes, check_zip, not_finite, tensors_digest
+from .loaders import ahead, on_device
 from .statistics import mean_sd, n_text
 
 # %% ../nbs/02a_backbones.ipynb #b2f46125
@@ -61,7 +62,7 @@ def forward(self:Backbone,
     if x.dtype==torch.uint8: x = x.float()/255
     return self.body((x-self.mean)/self.std)
 
-# %% ../nbs/02a_backbones.ipynb #ac0e4118
+# %% ../nbs/02a_backbones.ipynb #85d3d7af
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 
 def _within(m):
@@ -210,7 +211,7 @@ def create_backbone(
     n_features, meta = _strip_head(net, arch), dict(start=weights or 'random')
     return Backbone(net, arch=arch, n_features=n_features, mean=mean, std=std, meta=meta)
 
-# %% ../nbs/02a_backbones.ipynb #e1bcc66e
+# %% ../nbs/02a_backbones.ipynb #70227bb1
 def _one_line(e):
     "What an error says, on one line of bearable length"
     said = ' '.join(str(e).split()) or type(e).__name__
@@ -267,12 +268,11 @@ def extract_features(
     "Features in eval mode; the backbone is left exactly as it was"
     device = device or next(backbone.parameters()).device
     batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=not progress or len(images)<300)
-    out = []
+    read = (torch.as_tensor(images[i:i+bs]).permute(0,3,1,2) for i in batches)
+    n = 0 if torch.device(device).type=='cpu' else 2                   # batches that a thread reads while a card computes
     with _eval_mode(backbone), torch.inference_mode():
-        for i in batches:
-            x = torch.as_tensor(images[i:i+bs]).permute(0,3,1,2)
-            out.append(backbone(x.to(device)).float().cpu())
-    return torch.cat(out).clone()
+        out = [backbone(on_device(x, device)).float() for x in ahead(read, n)]
+    return torch.cat(out).cpu().clone()
 
 # %% ../nbs/02a_backbones.ipynb #736a590a
 def weights_digest(
@@ -370,7 +370,7 @@ def _header(b, meta):
     about = dict(arch=b.arch, n_features=b.n_features, **normalisation)
     return json.dumps(dict(about, size=b.size, meta={**b.meta, **meta}))
 
-# %% ../nbs/02a_backbones.ipynb #c214cfe7
+# %% ../nbs/02a_backbones.ipynb #34699bf2
 def _plain_name(key, wrappers):
     "The name of a tensor without wrappers; None for what belongs to a wrapper"
     parts, kept = key.split('.'), []
@@ -385,7 +385,7 @@ def _plain_state(body):
     named = ((_plain_name(k, wrappers), v) for k,v in body.state_dict().items())
     return {k: v.detach().cpu().contiguous() for k,v in named if k is not None}
 
-# %% ../nbs/02a_backbones.ipynb #e78ac7ee
+# %% ../nbs/02a_backbones.ipynb #4981d526
 def _misfit(want, have):
     "What keeps the tensors `have` from being those of a network with the tensors `want`, in words; None where nothing does"
     for k,v in want.items():
@@ -408,7 +408,7 @@ def _check_tensors(arch, sd, path):
     wrong = want and _misfit(want, sd)
     if wrong: raise ValueError(f"{path} is not written, as it could not be loaded as a {arch}: {wrong}. Give a changed network a name by register_arch.")
 
-# %% ../nbs/02a_backbones.ipynb #128aaa89
+# %% ../nbs/02a_backbones.ipynb #2081331e
 def save_backbone(
     model, # A `Backbone`, or a model or `Learner` that has one
     path, # Ends in .safetensors, or in .pth for a PyTorch checkpoint
@@ -467,7 +467,7 @@ def _read_weights(path):
     if 'tempo' not in checkpoint: return *_from_thesis(checkpoint), None
     return checkpoint['tempo'], checkpoint['state_dict'], checkpoint.get('digest')
 
-# %% ../nbs/02a_backbones.ipynb #c34addcc
+# %% ../nbs/02a_backbones.ipynb #754ce906
 def _three(v, above):
     "Whether a value is a list of three finite numbers above `above`"
     if not isinstance(v, list) or len(v)!=3: return False
@@ -501,6 +501,7 @@ def _read_or_refuse(path):
 
 def _check_read(head, sd, digest):
     "Refuse tensors that are none, that are not what was written, or that are not finite"
+    if not isinstance(head, str): raise ValueError('its header is not one that Tempo wrote')
     if not isinstance(sd, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k,v in sd.items()):
         raise ValueError('its weights are no tensors with names')
     if digest not in (None, tensors_digest(sd, head)):
@@ -522,7 +523,7 @@ def _filled(head, sd):
     body.load_state_dict(sd)
     return Backbone(body, **head)
 
-# %% ../nbs/02a_backbones.ipynb #c460020a
+# %% ../nbs/02a_backbones.ipynb #d9df2944
 def load_backbone(
     path, # A file that `save_backbone` wrote, or a checkpoint of the thesis's scripts
 )->Backbone:
@@ -532,7 +533,7 @@ def load_backbone(
     try:
         _check_read(head, sd, digest)
         return _filled(_parse_header(head), sd)
-    except (ValueError, RuntimeError) as e: raise ValueError(f'{path} cannot be used: {_one_line(e)}') from e
+    except Exception as e: raise ValueError(f'{path} cannot be used: {_one_line(e)}') from e
 
 # %% ../nbs/02a_backbones.ipynb #c11d8a43
 LEVELS = ('res2','res3','res4','res5')   # maps at strides 4, 8, 16 and 32, by detectron2's names
@@ -659,7 +660,7 @@ def model_card(
     return dict(arch=backbone.arch, n_features=backbone.n_features, parameters=parameters, input=_expects(backbone),
                 provenance=backbone.meta, versions=versions, evaluation=[_measured(r) for r in _as_rows(results)])
 
-# %% ../nbs/02a_backbones.ipynb #9a3b2ee6
+# %% ../nbs/02a_backbones.ipynb #bd16f74c
 _MARKS = re.compile(r'([\\`*\[\]<>|~&$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z]))')
 
 def _escaped(v):
@@ -716,7 +717,7 @@ def _card_text(card, path, rows):
              '## Use', use.format(name=path.name, quoted=shlex.quote(path.name))]
     return '\n\n'.join(parts)+'\n'
 
-# %% ../nbs/02a_backbones.ipynb #ba6f29b6
+# %% ../nbs/02a_backbones.ipynb #7f0a8c37
 def _is_card(f):
     "Whether a file is a model card, as Markdown or as JSON"
     text = f.read_text(encoding='utf-8', errors='replace')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TorchOptimizer', 'Adam', 'SGD', 'Lars', 'Kernels', 'count_ops']
 
-# %% ../nbs/02h_optim.ipynb #f9e51a1a
+# %% ../nbs/02h_optim.ipynb #d1d4fac6
 from functools import partial
 import torch
 from timm import optim as timm_optim
@@ -13,7 +13,7 @@ from fastcore.all import *
 from fastai.callback.core import Callback
 from fastai.optimizer import Optimizer, OptimWrapper
 
-# %% ../nbs/02h_optim.ipynb #7e40cb1b
+# %% ../nbs/02h_optim.ipynb #557c72a6
 def _lists(params):
     "Lists of parameters, from one list or from several"
     params = list(params)
@@ -26,7 +26,7 @@ def _has_fused(params):
     known = {'cuda','cpu'} if version>=(2,4) else {'cuda'}
     return {p.device.type for p in params} <= known
 
-# %% ../nbs/02h_optim.ipynb #885a6f30
+# %% ../nbs/02h_optim.ipynb #f57d5ebb
 class TorchOptimizer(OptimWrapper):
     "A PyTorch optimizer behind fastai's interface; `settings`, `decay` and `names` say how one is translated to the other"
     hypers = None     # settings of each list of parameters, under fastai's names
@@ -47,7 +47,7 @@ class TorchOptimizer(OptimWrapper):
         "The lists that fastai knows"
         return self.lists
 
-# %% ../nbs/02h_optim.ipynb #dbc9f65d
+# %% ../nbs/02h_optim.ipynb #df4c3c25
 @patch
 def _every(self:TorchOptimizer):
     "All parameters, list after list"
@@ -69,7 +69,7 @@ def _sort(self:TorchOptimizer):
     members = [[p for p,k in zip(every, kinds) if k==group] for group in self.groups]
     self.opt.param_groups = [dict(rest, params=ps) for ps in members]
 
-# %% ../nbs/02h_optim.ipynb #1b93bacf
+# %% ../nbs/02h_optim.ipynb #dd0b6450
 @patch
 @torch.no_grad()
 def step(self:TorchOptimizer, closure=None):
@@ -90,7 +90,7 @@ def decay(self:TorchOptimizer,
 ):
     "What the decay does before the step; nothing, where PyTorch's step has it within"
 
-# %% ../nbs/02h_optim.ipynb #819953fa
+# %% ../nbs/02h_optim.ipynb #d5338931
 class Adam(TorchOptimizer):
     "Adam with decoupled weight decay, fused where PyTorch can; fastai's settings"
     names = dict(exp_avg='grad_avg', exp_avg_sq='sqr_avg')
@@ -113,7 +113,7 @@ class Adam(TorchOptimizer):
         betas = hyper['mom'], hyper['sqr_mom']
         return dict(lr=hyper['lr'], betas=betas, eps=hyper['eps'], weight_decay=hyper['wd']*decays)
 
-# %% ../nbs/02h_optim.ipynb #914e68c9
+# %% ../nbs/02h_optim.ipynb #f19718cc
 class SGD(TorchOptimizer):
     "Gradient descent with momentum and decoupled weight decay, fused where PyTorch can; fastai's settings"
     names = dict(momentum_buffer='grad_avg')
@@ -123,7 +123,9 @@ class SGD(TorchOptimizer):
         *,
         mom:float=.9, # Momentum
         wd:float=0., # Weight decay
-    ): super().__init__(params, torch.optim.SGD, lr=lr, mom=mom, wd=wd)
+    ):
+        super().__init__(params, torch.optim.SGD, lr=lr, mom=mom, wd=wd)
+        self.has_momentum = mom>0       # a schedule of the momentum gives none to a descent that was made without
 
     def settings(self,
         hyper:dict, # Under fastai's names
@@ -131,7 +133,7 @@ class SGD(TorchOptimizer):
         matrix:bool, # Not used
     )->dict: # Under PyTorch's names
         "What PyTorch calls them"
-        return dict(lr=hyper['lr'], momentum=hyper['mom'])
+        return dict(lr=hyper['lr'], momentum=hyper['mom'] if self.has_momentum else 0.)
 
     def decay(self,
         ps:list, # Parameters that decay and have a gradient
@@ -140,7 +142,7 @@ class SGD(TorchOptimizer):
         "Weights shrink by lr·wd"
         torch._foreach_mul_(ps, 1-hyper['lr']*hyper['wd'])
 
-# %% ../nbs/02h_optim.ipynb #42290161
+# %% ../nbs/02h_optim.ipynb #33bb1d62
 class Lars(TorchOptimizer):
     "SGD with momentum and layer-wise rates"
     names, by_shape = dict(momentum_buffer='grad_avg'), True
@@ -167,7 +169,7 @@ class Lars(TorchOptimizer):
         "The decay becomes part of the gradient"
         torch._foreach_add_([p.grad for p in ps], ps, alpha=hyper['wd'])
 
-# %% ../nbs/02h_optim.ipynb #959d06a9
+# %% ../nbs/02h_optim.ipynb #8c4036fd
 @patch
 def state_dict(self:TorchOptimizer):
     "State and settings as fastai's own optimizers give them"
@@ -186,7 +188,7 @@ def clear_state(self:TorchOptimizer):
     self.opt.state.clear()
     self.groups = None
 
-# %% ../nbs/02h_optim.ipynb #ad5287bd
+# %% ../nbs/02h_optim.ipynb #107d1472
 @patch
 def _restore(self:TorchOptimizer, p, kept):
     "What was kept of a parameter, under PyTorch's names and where the parameter is"
@@ -201,7 +203,7 @@ def _at(self:TorchOptimizer, p, name, v):
     if name=='step': return torch.tensor(float(v), device=p.device if _has_fused([p]) else 'cpu')
     return torch.empty_like(p, requires_grad=False).copy_(v)
 
-# %% ../nbs/02h_optim.ipynb #4be61361
+# %% ../nbs/02h_optim.ipynb #218b4056
 @patch
 def load_state_dict(self:TorchOptimizer,
     sd:dict, # From `state_dict`, or from that of one of fastai's optimizers
@@ -217,7 +219,7 @@ def load_state_dict(self:TorchOptimizer,
     self.hypers, self.groups = [dict(h) for h in sd['hypers']], None
     for p,kept in zip(every, sd['state']): self._restore(p, kept)
 
-# %% ../nbs/02h_optim.ipynb #8d40edb0
+# %% ../nbs/02h_optim.ipynb #fa324c30
 class Kernels(Callback):
     "PyTorch's switches while a training runs; what they were afterwards"
     order = -20
@@ -235,7 +237,7 @@ class Kernels(Callback):
         torch.backends.cudnn.benchmark = self.was[0]
         torch.set_float32_matmul_precision(self.was[1])
 
-# %% ../nbs/02h_optim.ipynb #7cbc9c28
+# %% ../nbs/02h_optim.ipynb #eb8687f2
 def count_ops(
     f, # A function without arguments
     within:bool=False, # Count the operations that an operation asks for, too
