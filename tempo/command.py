@@ -6,7 +6,9 @@
 __all__ = ['spell_flags', 'command']
 
 # %% ../nbs/00i_command.ipynb #2a6225e6
-import functools, inspect, os, sys, warnings
+import functools, inspect, os, re, shlex, signal, sys, warnings
+from contextlib import contextmanager
+from pathlib import Path
 import fastcore
 from fastcore.script import anno_parser
 from .utils import clear_errors
@@ -28,11 +30,17 @@ def spell_flags(
     return [spelt(word) for word in argv]
 
 # %% ../nbs/00i_command.ipynb #49ab757b
+def _terminate(signum, frame):
+    "End as at SIGTERM, but tidy up first"
+    raise SystemExit(128+signum)
+
 def _prepare_process():
     "What a command may do to its process, and an import may not"
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)    # fastai's import
     warnings.formatwarning = lambda message, *args, **kwargs: f'warning: {message}\n'
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')
+    signal.signal(signal.SIGTERM, _terminate)
 
 def _is_program(frame):
     "Whether `frame` is the file that Python was started with, as a console script is"
@@ -44,6 +52,34 @@ def _parse(f, aliases):
     words = spell_flags(sys.argv[1:], dashes, aliases)
     given = vars(anno_parser(f).parse_args(words))
     return {name: given[name] for name in inspect.signature(f).parameters}
+
+# %% ../nbs/00i_command.ipynb #20c8647b
+_PREFIX = re.compile(r'Exception occured in `\w+` when calling event `\w+`:\s*')      # fastai's
+
+def _one_line(text):
+    "What an error says, on one line and without fastai's prefix"
+    return ' '.join(_PREFIX.sub('', text).split())
+
+def _typed(argv, name):
+    "What to type to go on: the command `name` as it was typed, but for `--resume`"
+    words = re.sub(r' --resume(=| )\S+', '', f' {shlex.join(argv[1:])}')
+    program = Path(argv[0])
+    return (name if program.stem==name and program.suffix!='.py' else f'python {shlex.quote(argv[0])}')+words
+
+@contextmanager
+def _last_line(f):
+    "Ctrl-C, SIGTERM and refusals end `f` with one line"
+    can_go_on = 'resume' in inspect.signature(f).parameters
+    stopped = f'{f.__name__}: stopped'+(f'. Go on with: {_typed(sys.argv, f.__name__)}' if can_go_on else '')
+    alone = os.environ.get('RANK', '0')=='0'       # of several processes the first one speaks
+    try: yield
+    except KeyboardInterrupt:
+        if alone: print(stopped, file=sys.stderr)
+        sys.exit(128+signal.SIGINT)
+    except SystemExit as e:
+        if e.code==128+signal.SIGTERM and alone: print(stopped, file=sys.stderr)
+        if isinstance(e.code, str): e.code = _one_line(e.code)
+        raise
 
 # %% ../nbs/00i_command.ipynb #2224afe2
 def command(
@@ -58,6 +94,6 @@ def command(
     def _f(*args, **kwargs):
         if args or kwargs or not _is_program(inspect.currentframe().f_back): return clear(*args, **kwargs)
         _prepare_process()
-        return clear(**_parse(f, aliases))
+        with _last_line(f): return clear(**_parse(f, aliases))
     _f.aliases = aliases or {}
     return _f

@@ -7,7 +7,8 @@ __all__ = ['EARLY', 'OPTIMIZERS', 'RECIPES', 'TempoModel', 'split_early', 'Tempo
            'tempo_learner', 'average_with', 'fit_schedule', 'keep_memory', 'TrainConfig', 'train_tempo']
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
-import ctypes, difflib, hashlib, json, platform, re
+import ctypes, difflib, hashlib, json, platform, re, shutil
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -20,16 +21,18 @@ from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.learner import Learner
 from fastai.optimizer import params
 from fastai.torch_core import num_distrib, rank_distrib
+from .utils import check_place
+from .digests import not_finite
 from .data import FrameStore
 from .stills import labelled
 from .cuts import split_cuts
 from .sampling import TemporalPdf, check_bs, pair_dls
 from .augment import augment, check_aug
 from .barlow_loss import Projector, create_loss
-from .backbones import Backbone, create_backbone, extract_features, save_backbone
+from .backbones import Backbone, bare, check_backbone, create_backbone, extract_features, save_backbone, weights_digest
 from .optim import Adam, Kernels, Lars, SGD
 from .watch import Watch, without_waiting
-from .checkpoint import Checkpoint, seeded
+from .checkpoint import Checkpoint, only_run, seeded
 from .stretches import LookAgain, clip_fps, find_stretches
 from .evidence import MOST, Evidence, StretchProbe
 from .parallel import data_parallel
@@ -58,7 +61,7 @@ EARLY = ('layer2', 'blocks.3', 'stages.1', 'features.4')  # the last of the earl
 
 def _last_early(backbone, last=None):
     "The name of the last early layer: `last`, or the first of `EARLY` that this backbone has, or None"
-    layers = [n for n,m in backbone.body.named_modules() if n and params(m)]
+    layers = [n for n,m in bare(backbone.body).named_modules() if n and params(m)]
     if last is None: return next((n for n in EARLY if n in layers), None)
     if last in layers: return last
     short = ', '.join(n for n in layers if n.count('.')<2)
@@ -69,7 +72,7 @@ def split_early(
     last:str=None, # Name of the last of the early layers in `backbone.body`; None: the first of `EARLY` that there is
 )->list: # [early, rest of the backbone, projector]: lists of parameters, for fastai's `freeze_to` and `slice(lr)`
     "The model's parameters in three groups by depth; with early layers frozen, the first group stands still"
-    body = model.backbone.body
+    body = bare(model.backbone.body)
     last = _last_early(model.backbone, last)
     names = [n for n,_ in body.named_parameters()]
     early = [i for i,n in enumerate(names) if n.startswith(f'{last}.')]
@@ -200,6 +203,7 @@ def check(self:LearnerConfig):
     with torch.random.fork_rng(devices=[]): self.loss_func()          # a loss of your own may draw weights
     if self.ema: Ema(self.ema)
     if self.stills and not Path(self.stills).is_dir(): labelled(self.stills)
+    if self.logs: check_place(Path(self.logs)/'log.csv')
 
 # %% ../nbs/03_pretrain.ipynb #3bcdf66e
 # where things go and who looks on: the weights do not depend on these
@@ -533,6 +537,24 @@ def check(self:TrainConfig):
     _check_looks(self)
     _check_average(self)
     LearnerConfig.check(self)
+    if self.out is not None: check_place(self.out)
+
+# %% ../nbs/03_pretrain.ipynb #6fbe3ebf
+def _check_room(config, backbone):
+    "Refuse a disk that cannot hold the backbone, and two checkpoints while one takes the other's place"
+    if config.out is None: return
+    size = sum(v.numel()*v.element_size() for v in backbone.state_dict().values())
+    need = size*(3 if config.save_every else 1)
+    free = shutil.disk_usage(config.out.parent).free
+    if need<=free: return
+    room = f"at least {need/2**20:.0f} MiB for backbone and checkpoints, and its disk has {free/2**20:.0f} MiB free"
+    raise OSError(f"{config.out} needs {room}. Free some space, or give another out=.")
+
+def _check_start(config, backbone, size):
+    "Refuse a start that cannot be trained or written: before anything is decoded"
+    _check_freeze(config, backbone)
+    check_backbone(backbone, size)
+    _check_room(config, backbone)
 
 # %% ../nbs/03_pretrain.ipynb #46c07244
 def _fingerprint(store):
@@ -540,15 +562,26 @@ def _fingerprint(store):
     frames = [len(store), store.size, store.bounds.tolist()]
     return hashlib.sha256(json.dumps(frames).encode()).hexdigest()[:16]
 
+def _pixels(store):
+    "Digest of frames from all over the store, some of every clip"
+    spread = np.linspace(0, len(store)-1, 500).astype(int)
+    middles = store.bounds.mean(1).astype(int)
+    h = hashlib.blake2b(digest_size=8)
+    for i in np.unique([*spread, *middles]): h.update(np.ascontiguousarray(store[int(i)]))
+    return h.hexdigest()
+
 def _run_dict(config, more, learn):
-    "What a run is: its settings; store, architecture and size are those of what was given, where it brought its own"
-    store, arch = learn.dls.train.store, learn.model.backbone.arch
-    return config.to_dict(**more) | dict(store=_fingerprint(store), arch=arch, size=store.size)
+    "What a run is: its settings, its frames and its start; architecture and size are those of what was given, where it brought its own"
+    store, backbone = learn.dls.train.store, learn.model.backbone
+    what = dict(store=_fingerprint(store), pixels=_pixels(store), start=weights_digest(backbone, digest_size=8))
+    return config.to_dict(**more) | what | dict(arch=backbone.arch, size=store.size)
 
 def _checkpoint(config, run):
-    "The callback that saves the run beside `out`, or None"
+    "The callback that saves the run beside `out`, or None; the start counts by its weights, not by its path"
     if not config.out or not config.save_every: return None
-    return Checkpoint(config.out.with_suffix('.ckpt'), every=config.save_every, config=run, resume=config.resume)
+    by_content = {k: v for k,v in run.items() if k!='weights'}
+    both = ('weights','pixels','start')         # earlier versions had the path alone
+    return Checkpoint(config.out.with_suffix('.ckpt'), every=config.save_every, config=by_content, where_both=both, resume=config.resume)
 
 # %% ../nbs/03_pretrain.ipynb #a91961b2
 def _open_store(source, config):
@@ -620,6 +653,14 @@ def _decided(learn):
     again = learn.look_again.stretches() if hasattr(learn, 'look_again') else None
     return dict(stretches=learn.stretches, again=again, evidence=learn.evidence)
 
+def _check_trained(learn, save):
+    "Refuse weights that are not finite, and say since when"
+    wrong = not_finite(learn.model.backbone.state_dict())
+    if not wrong: return
+    good = save.good if save else 0
+    raise FloatingPointError(f"{wrong} after step {learn.train_iter} (after step {good} all was finite): the learning rate is most likely "
+                             "too high. Try a tenth of it, with resume=False. Nothing was written.")
+
 def _finish(learn, config, run):
     "Weight interpolation, and what the backbone says of its training"
     backbone, store = learn.model.backbone, learn.dls.train.store
@@ -638,6 +679,23 @@ def _write(learn, config, save):
     if config.out: save_backbone(learn.model.backbone, config.out)
     if save: save.path.unlink(missing_ok=True)
 
+# %% ../nbs/03_pretrain.ipynb #54d36884
+def _learner_of(source, config, more):
+    "The Learner of a training, from what the settings say; nothing is decoded before the start is known to be fit for it"
+    backbone = config.start_backbone()
+    _check_start(config, backbone, source.size if isinstance(source, FrameStore) else config.size)
+    store = _open_store(source, config)
+    found = _look_through(store, backbone, config)
+    dls = _pairs(config, *_within(store, found, config.proximity))
+    learn = _build_learner(dls, config, backbone, more)
+    learn.stretches = found
+    if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
+    return learn
+
+def _alone(out):
+    "The right to write `out`, for the first process of one run"
+    return nullcontext() if out is None or rank_distrib() else only_run(out)
+
 # %% ../nbs/03_pretrain.ipynb #472192ff
 @_takes(TrainConfig)
 def train_tempo(
@@ -649,20 +707,16 @@ def train_tempo(
     config, more = _read_settings(TrainConfig, arch, kwargs)
     config.check()
     parallel = data_parallel() if num_distrib()>1 else None
-    with seeded(config.seed):
-        backbone = config.start_backbone()
-        _check_freeze(config, backbone)
-        store = _open_store(source, config)
-        found = _look_through(store, backbone, config)
-        dls = _pairs(config, *_within(store, found, config.proximity))
-        learn = _build_learner(dls, config, backbone, more)
-        learn.stretches = found
-        if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
-        if dls.device.type=='cpu': keep_memory()
-        _join_processes(learn, parallel, config.seed)
-        run = _run_dict(config, more, learn)
-        save = _checkpoint(config, run)
-        _fit(learn, config, save)
-    _finish(learn, config, run)
-    _write(learn, config, save)
+    with _alone(config.out), ExitStack() as stack:
+        with seeded(config.seed):
+            learn = _learner_of(source, config, more)
+            if learn.dls.device.type=='cpu': keep_memory()
+            _join_processes(learn, parallel, config.seed)
+            run = _run_dict(config, more, learn)
+            save = _checkpoint(config, run)
+            if save: stack.enter_context(save.stoppable())
+            _fit(learn, config, save)
+        _check_trained(learn, save)
+        _finish(learn, config, run)
+        _write(learn, config, save)
     return learn
