@@ -104,7 +104,7 @@ class Watch(Callback):
         self.unread, self.unlogged = [], []   # rows whose numbers are still on the device; rows that no log has yet
         self.stills = labelled(stills, size or 128) if stills else None
 
-# %% ../nbs/02c_watch.ipynb #6c173553
+# %% ../nbs/02c_watch.ipynb #37059a97
 @patch
 def state_dict(self:Watch):
     "What a checkpoint keeps; all rows are read first, and a loss that is not a number is raised here"
@@ -130,7 +130,7 @@ def read(self:Watch):
         self.history.append(row)
         check_health(self.history[-10:])
 
-# %% ../nbs/02c_watch.ipynb #448117c0
+# %% ../nbs/02c_watch.ipynb #8272d4ff
 @patch
 def _to_board(self:Watch, row):
     "A row to TensorBoard"
@@ -239,7 +239,14 @@ def after_batch(self:Watch):
     is_last = self.train_iter==self.n_iter*self.n_epoch
     if self.stills and (is_last or self.train_iter%self.every==0): self.row['probe'] = self.probe()
     self.row['seconds'] = round(time.time()-self.t0, 2)
-    if is_last or self.train_iter%self._lag()==0: self._log_rows()
+    if is_last or self._is_due(): self._log_rows()
+
+@patch
+def _is_due(self:Watch):
+    "Whether rows are read now: in their turn, and in every process before a checkpoint is written"
+    save = getattr(self.learn, 'checkpoint', None)
+    turns = [self._lag()] + ([save.every] if save else [])
+    return any(self.train_iter%n==0 for n in turns)
 
 # %% ../nbs/02c_watch.ipynb #0e2dc42e
 @patch
@@ -247,7 +254,7 @@ def table(self:Watch)->pd.DataFrame: # One line a step; what was not measured at
     "The history as a table"
     return pd.DataFrame(self.history).set_index('step')
 
-# %% ../nbs/02c_watch.ipynb #cc574b44
+# %% ../nbs/02c_watch.ipynb #62697816
 class LateLoss(AvgSmoothLoss):
     "fastai's smoothed loss, kept where the loss is"
     def accumulate(self,
