@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TorchOptimizer', 'Adam', 'SGD', 'Lars', 'Kernels', 'count_ops']
 
-# %% ../nbs/02h_optim.ipynb #d1d4fac6
+# %% ../nbs/02h_optim.ipynb #2c2534d0
 from functools import partial
 import torch
 from timm import optim as timm_optim
@@ -13,7 +13,7 @@ from fastcore.all import *
 from fastai.callback.core import Callback
 from fastai.optimizer import Optimizer, OptimWrapper
 
-# %% ../nbs/02h_optim.ipynb #557c72a6
+# %% ../nbs/02h_optim.ipynb #c85bdbde
 def _lists(params):
     "Lists of parameters, from one list or from several"
     params = list(params)
@@ -26,7 +26,13 @@ def _has_fused(params):
     known = {'cuda','cpu'} if version>=(2,4) else {'cuda'}
     return {p.device.type for p in params} <= known
 
-# %% ../nbs/02h_optim.ipynb #f57d5ebb
+def _laid_out(t, p):
+    "A tensor in the memory layout of the parameter `p`; a view, where that differs by name alone"
+    real = [[s for s,n in zip(o.stride(), p.shape) if n>1] for o in (t,p)]
+    if real[0]==real[1]: return t.as_strided(p.shape, p.stride())
+    return torch.empty_like(p, requires_grad=False).copy_(t)
+
+# %% ../nbs/02h_optim.ipynb #1257bb98
 class TorchOptimizer(OptimWrapper):
     "A PyTorch optimizer behind fastai's interface; `settings`, `decay` and `names` say how one is translated to the other"
     hypers = None     # settings of each list of parameters, under fastai's names
@@ -47,7 +53,7 @@ class TorchOptimizer(OptimWrapper):
         "The lists that fastai knows"
         return self.lists
 
-# %% ../nbs/02h_optim.ipynb #df4c3c25
+# %% ../nbs/02h_optim.ipynb #91ccc035
 @patch
 def _every(self:TorchOptimizer):
     "All parameters, list after list"
@@ -69,7 +75,7 @@ def _sort(self:TorchOptimizer):
     members = [[p for p,k in zip(every, kinds) if k==group] for group in self.groups]
     self.opt.param_groups = [dict(rest, params=ps) for ps in members]
 
-# %% ../nbs/02h_optim.ipynb #dd0b6450
+# %% ../nbs/02h_optim.ipynb #2f2d5308
 @patch
 @torch.no_grad()
 def step(self:TorchOptimizer, closure=None):
@@ -81,7 +87,17 @@ def step(self:TorchOptimizer, closure=None):
         group |= self.settings(hyper, decays, matrix)
         moving = [p for p in group['params'] if p.grad is not None]
         if decays and moving and hyper['wd']: self.decay(moving, hyper)
+        if group.get('fused'): self._align(moving)
     self.opt.step()
+
+@patch
+def _align(self:TorchOptimizer, ps):
+    "Gradients and state laid out in memory like their parameters: a fused kernel takes that for granted"
+    for p in ps:
+        if p.grad.stride()!=p.stride(): p.grad = _laid_out(p.grad, p)
+        state = self.opt.state.get(p, {})
+        for k,v in state.items():
+            if v.ndim==p.ndim and v.stride()!=p.stride(): state[k] = _laid_out(v, p)
 
 @patch
 def decay(self:TorchOptimizer,
@@ -90,7 +106,7 @@ def decay(self:TorchOptimizer,
 ):
     "What the decay does before the step; nothing, where PyTorch's step has it within"
 
-# %% ../nbs/02h_optim.ipynb #d5338931
+# %% ../nbs/02h_optim.ipynb #f6805824
 class Adam(TorchOptimizer):
     "Adam with decoupled weight decay, fused where PyTorch can; fastai's settings"
     names = dict(exp_avg='grad_avg', exp_avg_sq='sqr_avg')
@@ -113,7 +129,7 @@ class Adam(TorchOptimizer):
         betas = hyper['mom'], hyper['sqr_mom']
         return dict(lr=hyper['lr'], betas=betas, eps=hyper['eps'], weight_decay=hyper['wd']*decays)
 
-# %% ../nbs/02h_optim.ipynb #f19718cc
+# %% ../nbs/02h_optim.ipynb #01544206
 class SGD(TorchOptimizer):
     "Gradient descent with momentum and decoupled weight decay, fused where PyTorch can; fastai's settings"
     names = dict(momentum_buffer='grad_avg')
@@ -142,7 +158,7 @@ class SGD(TorchOptimizer):
         "Weights shrink by lr·wd"
         torch._foreach_mul_(ps, 1-hyper['lr']*hyper['wd'])
 
-# %% ../nbs/02h_optim.ipynb #33bb1d62
+# %% ../nbs/02h_optim.ipynb #36ce5cff
 class Lars(TorchOptimizer):
     "SGD with momentum and layer-wise rates"
     names, by_shape = dict(momentum_buffer='grad_avg'), True
@@ -169,7 +185,7 @@ class Lars(TorchOptimizer):
         "The decay becomes part of the gradient"
         torch._foreach_add_([p.grad for p in ps], ps, alpha=hyper['wd'])
 
-# %% ../nbs/02h_optim.ipynb #8c4036fd
+# %% ../nbs/02h_optim.ipynb #6047036d
 @patch
 def state_dict(self:TorchOptimizer):
     "State and settings as fastai's own optimizers give them"
@@ -188,7 +204,7 @@ def clear_state(self:TorchOptimizer):
     self.opt.state.clear()
     self.groups = None
 
-# %% ../nbs/02h_optim.ipynb #107d1472
+# %% ../nbs/02h_optim.ipynb #4343325b
 @patch
 def _restore(self:TorchOptimizer, p, kept):
     "What was kept of a parameter, under PyTorch's names and where the parameter is"
@@ -203,7 +219,7 @@ def _at(self:TorchOptimizer, p, name, v):
     if name=='step': return torch.tensor(float(v), device=p.device if _has_fused([p]) else 'cpu')
     return torch.empty_like(p, requires_grad=False).copy_(v)
 
-# %% ../nbs/02h_optim.ipynb #218b4056
+# %% ../nbs/02h_optim.ipynb #3283149b
 @patch
 def load_state_dict(self:TorchOptimizer,
     sd:dict, # From `state_dict`, or from that of one of fastai's optimizers
@@ -219,7 +235,7 @@ def load_state_dict(self:TorchOptimizer,
     self.hypers, self.groups = [dict(h) for h in sd['hypers']], None
     for p,kept in zip(every, sd['state']): self._restore(p, kept)
 
-# %% ../nbs/02h_optim.ipynb #fa324c30
+# %% ../nbs/02h_optim.ipynb #8dd26f1b
 class Kernels(Callback):
     "PyTorch's switches while a training runs; what they were afterwards"
     order = -20
@@ -237,7 +253,7 @@ class Kernels(Callback):
         torch.backends.cudnn.benchmark = self.was[0]
         torch.set_float32_matmul_precision(self.was[1])
 
-# %% ../nbs/02h_optim.ipynb #eb8687f2
+# %% ../nbs/02h_optim.ipynb #1bd4eaf7
 def count_ops(
     f, # A function without arguments
     within:bool=False, # Count the operations that an operation asks for, too

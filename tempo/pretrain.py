@@ -207,7 +207,7 @@ def check(self:LearnerConfig):
 
 # %% ../nbs/03_pretrain.ipynb #3bcdf66e
 # where things go and who looks on: the weights do not depend on these
-_ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe')
+_ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
 # how the same is computed, as long as it is the default: older checkpoints do not have them
 _COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True)
 
@@ -472,6 +472,7 @@ class TrainConfig(LearnerConfig):
     average:object=None # From 0, the start, to 1, the trained weights; 'auto': by what was learnt; None: 'auto' where `proximity` is, else .85; 1 if random
     schedule:str='one_cycle' # 'one_cycle' or 'cosine'
     warmup:float=.25 # Share of the training in which the rate rises
+    on_card:bool=None # Keep all frames on the GPU; None: where they fit with room to spare
     cuts:bool=True # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is
     recipe:str=None # None, or 'thorough': three times as long, larger pictures, nothing frozen; for a GPU or a night
     save_every:int=100 # Steps between checkpoints beside `out` (.ckpt); 0: none
@@ -607,7 +608,7 @@ def _within(store, found, proximity):
 def _pairs(config, store, proximity):
     "`DataLoaders` of the pairs that the settings ask for"
     n = config.steps*config.bs if config.steps else None
-    return pair_dls(store, config.bs, pdf=config.pdf, proximity=proximity, seed=config.seed, n=n)
+    return pair_dls(store, config.bs, pdf=config.pdf, proximity=proximity, seed=config.seed, n=n, on_card=config.on_card)
 
 def _join_processes(learn, parallel, seed):
     "This process as one of several"

@@ -12,7 +12,7 @@ from fastcore.all import *
 from fastai.data.load import DataLoader
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.torch_core import TensorImage, default_device, num_distrib, rank_distrib
-from .loaders import FramesOn, Resumable, ahead, fits_on, on_device, pinned
+from .loaders import FramesOn, Resumable, ahead, fits_on, on_device, on_gpu, pinned
 
 # %% ../nbs/01_sampling.ipynb #f8c09927
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
@@ -259,21 +259,21 @@ class PairDL(Resumable, TfmdDL):
             num_workers=num_workers, device=device, **kwargs)
         self._n_inp = 2
 
-# %% ../nbs/01_sampling.ipynb #5f726093
+# %% ../nbs/01_sampling.ipynb #31901915
 @patch
 def _settle_frames(self:PairDL):
     "Bring the frames to the device where that is wanted, once; worker processes cannot use them there"
     if self.frames is not None or self.fake_l.num_workers: return
     wanted = self.on_card
     if wanted is None: wanted = 2*self.n_pairs>=len(self.store) and fits_on(self.store, self.device)
-    self.frames = FramesOn(self.store, self.device) if wanted else self.store
+    self.frames = FramesOn(self.store, self.device or 'cpu') if wanted else self.store
 
 @patch
 def _n_ahead(self:PairDL):
     "How many batches a thread gathers ahead: none where frames are on the device, or in a worker process"
     if self.fake_l.num_workers or isinstance(self.frames, FramesOn): return 0
     if self.prefetch is not None: return self.prefetch
-    return 2 if torch.device(self.device).type=='cuda' else 0
+    return 2 if on_gpu(self.device) else 0
 
 # %% ../nbs/01_sampling.ipynb #669b0218
 @patch

@@ -99,12 +99,19 @@ class Watch(Callback):
     ):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
         if lag is not None and lag<1: raise ValueError(f"lag={lag}: give a number of steps of at least 1, or None")
-        self.every, self.lag, self.size, self.logs = every, lag, size, logs
+        self.every, self.lag = every, lag
+        self.size, self.logs = size, logs
         self.history, self.corr = [], {}      # rows; step → a corner of the cross-correlation matrix
         self.unread, self.unlogged = [], []   # rows whose numbers are still on the device; rows that no log has yet
         self.stills = labelled(stills, size or 128) if stills else None
 
-# %% ../nbs/02c_watch.ipynb #37059a97
+# %% ../nbs/02c_watch.ipynb #f60ee1d9
+def _read_all(values):
+    "Tensors of one number each as numbers, by a single copy"
+    if not values: return []
+    wide = torch.float64 if torch.float64 in {v.dtype for v in values} else torch.float32
+    return torch.stack([v.to(values[0].device, wide) for v in values]).tolist()
+
 @patch
 def state_dict(self:Watch):
     "What a checkpoint keeps; all rows are read first, and a loss that is not a number is raised here"
@@ -124,13 +131,12 @@ def read(self:Watch):
     rows, self.unread = self.unread, []
     if not rows: return
     waiting = [(row,k) for row in rows for k,v in row.items() if torch.is_tensor(v)]
-    numbers = torch.stack([row[k].float() for row,k in waiting]).tolist() if waiting else []
-    for (row,k),v in zip(waiting, numbers): row[k] = v
+    for (row,k),v in zip(waiting, _read_all([row[k] for row,k in waiting])): row[k] = v
     for row in rows:
         self.history.append(row)
         check_health(self.history[-10:])
 
-# %% ../nbs/02c_watch.ipynb #8272d4ff
+# %% ../nbs/02c_watch.ipynb #be7be0ba
 @patch
 def _to_board(self:Watch, row):
     "A row to TensorBoard"
@@ -192,7 +198,7 @@ def _net(self:Watch):
 def _new_row(self:Watch):
     "What is known once the loss is; the numbers that the device computes stay there"
     row = dict(step=self.train_iter, loss=self.loss.detach())
-    row |= {k: torch.as_tensor(v).detach() for k,v in self.loss_func.terms.items()}
+    row |= {k: v.detach() if torch.is_tensor(v) else float(v) for k,v in self.loss_func.terms.items()}
     row['lr'] = float(self.opt.hypers[-1]['lr'])
     row['spread'] = spread(self._net().features, wait=False)
     return row
@@ -254,7 +260,7 @@ def table(self:Watch)->pd.DataFrame: # One line a step; what was not measured at
     "The history as a table"
     return pd.DataFrame(self.history).set_index('step')
 
-# %% ../nbs/02c_watch.ipynb #62697816
+# %% ../nbs/02c_watch.ipynb #a1c0776c
 class LateLoss(AvgSmoothLoss):
     "fastai's smoothed loss, kept where the loss is"
     def accumulate(self,
