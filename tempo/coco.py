@@ -43,7 +43,7 @@ def _runs(counts):
     for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])  # each is kept as what it differs by from the last but one
     return runs
 
-# %% ../nbs/05a_coco.ipynb #14aa1ff6
+# %% ../nbs/05a_coco.ipynb #005b6bbb
 def _short(v):
     "A value as it stands in a message: one line, and not a long one"
     text = repr(v)
@@ -75,7 +75,7 @@ def _rle_fault(rle, size=None):
         return f"cannot be read as polygons or run lengths: its counts are {_short(rle.get('counts'))}"
     if runs.sum()!=total: return f'has run lengths of {runs.sum()} pixels, its picture {total}'
 
-# %% ../nbs/05a_coco.ipynb #9b4e5292
+# %% ../nbs/05a_coco.ipynb #352f321b
 def decode(
     rle:dict, # From `encode`, or out of a COCO file
 )->np.ndarray: # (H,W) bool
@@ -215,7 +215,7 @@ def _is_mask(v):
     "Whether a value looks like polygons or run lengths"
     return isinstance(v, (list,dict)) and len(v)>0
 
-# %% ../nbs/05a_coco.ipynb #56f89874
+# %% ../nbs/05a_coco.ipynb #ac204ed2
 _FIELDS = dict(id=(_is_id, 'a number or a text'), image_id=(_is_id, 'a number or a text'), category_id=(_whole, 'a whole number'),
                file_name=(_is_file, 'the name of a file'), name=(_is_text, 'a text'),
                width=(_is_side, 'a number of pixels'), height=(_is_side, 'a number of pixels'),
@@ -233,7 +233,7 @@ def _row_faults(kind, o):
         if v is not None and not valid(v): yield f'{which}: {k} is {_short(v)}, not {wanted}'
         if v is None and k!='iscrowd': yield f'{which} has no {k}'
 
-# %% ../nbs/05a_coco.ipynb #c0674cb8
+# %% ../nbs/05a_coco.ipynb #bcf0f149
 def _twice(objects):
     "The ids that occur more than once, and how often"
     counts = Counter(o['id'] for o in objects)
@@ -477,7 +477,8 @@ def _mask_faults(a, size):
 
 # %% ../nbs/05a_coco.ipynb #0a1860d1
 def _faults(a, sizes, cats):
-    "What is wrong with one annotation"
+    "What is wrong with one annotation; for pycocotools, an id of 0 says that nothing was matched"
+    if not (_whole(a['id']) and a['id']>0): yield 'its id is not a number above 0'
     if a['category_id'] not in cats: yield f"category {a['category_id']} does not exist"
     if a['image_id'] in sizes: yield from _mask_faults(a, sizes[a['image_id']])
     else: yield f"image {a['image_id']} does not exist"
