@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from .utils import whole_file, write_atomic
 from .digests import as_bytes, check_zip, not_finite, tensors_digest
+from .loaders import ahead, on_device
 from .statistics import mean_sd, n_text
 
 # %% ../nbs/02a_backbones.ipynb #b2f46125
@@ -267,12 +268,11 @@ def extract_features(
     "Features in eval mode; the backbone is left exactly as it was"
     device = device or next(backbone.parameters()).device
     batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=not progress or len(images)<300)
-    out = []
+    read = (torch.as_tensor(images[i:i+bs]).permute(0,3,1,2) for i in batches)
+    n = 0 if torch.device(device).type=='cpu' else 2                   # batches that a thread reads while a card computes
     with _eval_mode(backbone), torch.inference_mode():
-        for i in batches:
-            x = torch.as_tensor(images[i:i+bs]).permute(0,3,1,2)
-            out.append(backbone(x.to(device)).float().cpu())
-    return torch.cat(out).clone()
+        out = [backbone(on_device(x, device)).float() for x in ahead(read, n)]
+    return torch.cat(out).cpu().clone()
 
 # %% ../nbs/02a_backbones.ipynb #736a590a
 def weights_digest(

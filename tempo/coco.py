@@ -43,7 +43,7 @@ def _runs(counts):
     for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])  # each is kept as what it differs by from the last but one
     return runs
 
-# %% ../nbs/05a_coco.ipynb #e251966f
+# %% ../nbs/05a_coco.ipynb #005b6bbb
 def _short(v):
     "A value as it stands in a message: one line, and not a long one"
     text = repr(v)
@@ -75,7 +75,7 @@ def _rle_fault(rle, size=None):
         return f"cannot be read as polygons or run lengths: its counts are {_short(rle.get('counts'))}"
     if runs.sum()!=total: return f'has run lengths of {runs.sum()} pixels, its picture {total}'
 
-# %% ../nbs/05a_coco.ipynb #7de174dd
+# %% ../nbs/05a_coco.ipynb #352f321b
 def decode(
     rle:dict, # From `encode`, or out of a COCO file
 )->np.ndarray: # (H,W) bool
@@ -215,7 +215,7 @@ def _is_mask(v):
     "Whether a value looks like polygons or run lengths"
     return isinstance(v, (list,dict)) and len(v)>0
 
-# %% ../nbs/05a_coco.ipynb #5be3b25e
+# %% ../nbs/05a_coco.ipynb #ac204ed2
 _FIELDS = dict(id=(_is_id, 'a number or a text'), image_id=(_is_id, 'a number or a text'), category_id=(_whole, 'a whole number'),
                file_name=(_is_file, 'the name of a file'), name=(_is_text, 'a text'),
                width=(_is_side, 'a number of pixels'), height=(_is_side, 'a number of pixels'),
@@ -233,7 +233,7 @@ def _row_faults(kind, o):
         if v is not None and not valid(v): yield f'{which}: {k} is {_short(v)}, not {wanted}'
         if v is None and k!='iscrowd': yield f'{which} has no {k}'
 
-# %% ../nbs/05a_coco.ipynb #301ead87
+# %% ../nbs/05a_coco.ipynb #bcf0f149
 def _twice(objects):
     "The ids that occur more than once, and how often"
     counts = Counter(o['id'] for o in objects)
@@ -477,7 +477,8 @@ def _mask_faults(a, size):
 
 # %% ../nbs/05a_coco.ipynb #0a1860d1
 def _faults(a, sizes, cats):
-    "What is wrong with one annotation"
+    "What is wrong with one annotation; for pycocotools, an id of 0 says that nothing was matched"
+    if not (_whole(a['id']) and a['id']>0): yield 'its id is not a number above 0'
     if a['category_id'] not in cats: yield f"category {a['category_id']} does not exist"
     if a['image_id'] in sizes: yield from _mask_faults(a, sizes[a['image_id']])
     else: yield f"image {a['image_id']} does not exist"
@@ -613,7 +614,7 @@ def masks_to_coco(
     for split,pictures in found.items():
         f = path if single else path/'annotations'/f"instances_{split or 'all'}.json"
         sets[f] = _dataset(pictures, names, images, _home(f))
-    for d in sets.values(): check_coco(d, images)
+    for f,d in sets.items(): _refuse_faults(f, _all_faults(d))      # the pictures were just read
     _write_all(sets)
     return path
 

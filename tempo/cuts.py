@@ -10,7 +10,7 @@ import hashlib, json
 from dataclasses import asdict, replace
 import numpy as np
 from PIL import Image
-from .utils import write_atomic
+from .utils import recall, remember
 from .data import FrameStore, Clip
 
 # %% ../nbs/00b_cuts.ipynb #19e7e561
@@ -143,12 +143,10 @@ def _cuts_file(store, threshold):
 def _cuts_of(store, threshold):
     "The cuts of `store`: read where they are remembered, found and remembered otherwise"
     f = _cuts_file(store, threshold)
-    if f.exists(): return json.loads(f.read_text())
-    cuts = find_cuts(store, threshold=threshold)
-    try:
-        f.parent.mkdir(exist_ok=True)
-        write_atomic(f, json.dumps(cuts))
-    except OSError: pass   # a read-only store costs time, not the result
+    cuts = recall(f)
+    if cuts is None:
+        cuts = find_cuts(store, threshold=threshold)
+        remember(f, cuts)       # a read-only store costs time, not the result
     return cuts
 
 # %% ../nbs/00b_cuts.ipynb #fb595d45

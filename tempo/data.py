@@ -17,7 +17,7 @@ from filelock import FileLock
 from tqdm import tqdm
 # Names that once stood in this module can still be imported from it, so not all of these are used below
 from .groups import group_names, split_groups
-from .utils import abandoned, clear_errors, lent_file, natural_key, put_in_place, told_in_words, write_atomic
+from .utils import abandoned, clear_errors, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
 from .video import VIDEO_EXTS, Reading, Unproven, find_sources, frame_files, probe_video, read_frames, thinning
 from .stills import USUAL_STILLS, Stills, labelled, labelled_draws, load_stills, span_labels, stills_counts, subset
@@ -97,8 +97,8 @@ def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None):
     parts = _parts(index, reading.starts)
     facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=reading.fps, parts=parts)
     facts['digest'] = _digest(_sum_of(tmp) if crc is None else crc, facts)
-    put_in_place(tmp, f'{dst}.u8')
-    write_atomic(f'{dst}.json', json.dumps(facts))
+    put_in_place(tmp, f'{dst}.u8', sync=False)
+    write_atomic(f'{dst}.json', json.dumps(facts), sync=False)
     return facts
 
 # %% ../nbs/00_data.ipynb #5d341d8d
@@ -600,6 +600,7 @@ def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_o
     _check_disk(path, total, settings['size'])
     if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
     bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
+    with told_in_words(path): sync_files(f"{job['dst']}.{ext}" for job in jobs for ext in ('u8','json'))
     store = cls._finish(named, path, bad, index_of)
     if progress and jobs: print(f'decoded {len(jobs)} of {len(named)} files. {store}')
     return store

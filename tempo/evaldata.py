@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from .stills import Stills, labelled
 from .splits import near_duplicates
 from .masks import find_masks
+from .loaders import net_on
 from .backbones import get_backbone
 
 # %% ../nbs/03d_evaldata.ipynb #5695ec72
@@ -95,9 +96,10 @@ def eval_setup(
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
     groups=None, # What belongs together, as for `group_names`: a group on both sides is refused, and intervals are over groups
     name:str=None, # Name in tables and plots; None: the file's, or the architecture's
+    device=None, # Where to compute; None: on the GPU, if there is one
 )->tuple: # The backbone, the stills to learn from, those to measure on, and `EvalResult`'s name, classes, groups and info
     "What every evaluation starts from"
-    b = get_backbone(backbone, arch)
+    b = net_on(get_backbone(backbone, arch), device)
     if not isinstance(data, EvalData): size = size or b.size
     d = load_eval_data(data, size, test=test, masks=False, groups=groups)
     name = name or (Path(backbone).stem if isinstance(backbone, (str,Path)) else b.arch)

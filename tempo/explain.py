@@ -72,8 +72,9 @@ def relevance_of(
     "Where the evidence of one model lies, on these stills"
     target = scores(model, stills.images).argmax(1)
     maps = lrp_heatmaps(model, stills.images, target, ignore_bias=ignore_bias)
-    h = extract_features(model[0], stills.images)
-    with torch.no_grad(): had = feature_relevance(model[1], h, target).sum(1).numpy()
+    device = next(model.parameters()).device
+    h = extract_features(model[0], stills.images).to(device)
+    with torch.no_grad(): had = feature_relevance(model[1], h, target.to(device)).sum(1).cpu().numpy()
     facts = dict(ignore_bias=ignore_bias, classes=stills.classes, files=[_still_name(f) for f in stills.files])
     info = dict(info or {}) | facts | _floors(stills.images, masks)
     shares, positive = relevance_share(maps, masks), relevance_share(maps, masks, 'drop')

@@ -47,7 +47,8 @@ def _fitted(protocol, problem, labels, C, seed, iters): # predictions (len(ns),r
 
 # %% ../nbs/04_linear_eval.ipynb #7601826e
 def _problem(net, tr, te, draws, cache): # what a probe is given: features and labels, features to judge, draws, number of classes
-    a, b = (cached_features(net, s.images, cache=cache) for s in (tr, te))
+    device = next(net.parameters()).device
+    a, b = (cached_features(net, s.images, cache=cache).to(device) for s in (tr, te))
     return a, tr.labels, b, draws, len(tr.classes)
 
 # %% ../nbs/04_linear_eval.ipynb #8e15c5da

@@ -26,6 +26,7 @@ except ImportError as e:
     raise ImportError("zennit is not installed, which heat maps need: pip install 'tempo-video[explain]'") from e
 from .stills import Stills, subset
 from .masks import load_masks    # was defined here and stays importable from here
+from .loaders import card
 from .backbones import Backbone, cached_features, extract_features
 from .probes import UnitLinear, probe_head, sgd_head
 
@@ -42,7 +43,7 @@ def classifier(
 )->nn.Sequential: # Pictures (N,3,H,W) → scores (N,classes)
     "A backbone with the linear head that evaluation would give it"
     if protocol not in HEADS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(HEADS)}")
-    x = cached_features(backbone, stills.images, cache=cache)
+    x = cached_features(backbone, stills.images, cache=cache).to(next(backbone.parameters()).device)
     n = len(stills.classes)
     if protocol=='lbfgs': head = probe_head(x, stills.labels, n, C=None)
     else: head = sgd_head(x, stills.labels, n, seed=seed)
@@ -214,13 +215,14 @@ def lrp_heatmaps(
     *,
     ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
     bs:int=16, # Pictures a batch
+    device=None, # Where to compute; None: on the GPU, if there is one
 ): # (N,H,W) float32: relevance of each pixel
     "Which pixels the features behind the score come from; the model is left as it was"
     check_images(images)
     _check_model(model)
     check_layers(model[0].body)
-    target = _targets(model, images, target).to(next(model[0].parameters()).device)
-    net = copy.deepcopy(model).eval().requires_grad_(False)                    # the caller's is not touched, whatever happens
+    target = _targets(model, images, target).to(card(device))
+    net = copy.deepcopy(model).to(card(device)).eval().requires_grad_(False)                    # the caller's is not touched, whatever happens
     batches = [slice(i, i+bs) for i in range(0, len(images), bs)]
     with torch.enable_grad(), _rules(ignore_bias).context(net[0].body) as body:
         return torch.cat([_batch_relevance(net, body, images[b], target[b]) for b in batches]).numpy()

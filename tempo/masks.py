@@ -38,7 +38,13 @@ def _open_ids(file):
             return (255-a if inverted else a)//scale if scale>1 or inverted else a
     raise ValueError(f"{file} is a {form if form in _LOSSY else f'TIFF of {kind}'}, whose compression invents ids around every edge. Export the mask as PNG.")
 
-# %% ../nbs/00h_masks.ipynb #ac975a4a
+# %% ../nbs/00h_masks.ipynb #a1269fe1
+def _values(a):
+    "The values that occur in a mask, as a list"
+    if a.dtype==np.uint8: return np.flatnonzero(Image.fromarray(a).histogram()).tolist()        # without a wider copy
+    small = a.dtype.kind in 'bui' and a.max()<2**16
+    return (np.flatnonzero(np.bincount(a.ravel())) if small else np.unique(a)).tolist()
+
 def _extremes(a):
     "The smallest and the largest value among each inner pixel and its eight neighbours"
     lo = hi = a
@@ -61,14 +67,14 @@ def _soft_ids(a, ids):
 
 def _refuse_soft(a, file):
     "An error if ids of a mask come from soft edges or from scaling; Cityscapes' own files are exact"
-    ids = np.unique(a).tolist()
+    ids = _values(a)
     if len(ids)<4 or _ENDINGS.search(Path(file).stem): return
     soft, solid = _soft_ids(a, ids)
     if soft<max(3, solid): return
     raise ValueError(f"{file} has {soft} ids that occur on soft edges alone: it was drawn with anti-aliasing or scaled with interpolation. "
                      "Export the mask with hard edges, or scale it with the nearest neighbour.")
 
-# %% ../nbs/00h_masks.ipynb #274d0fb1
+# %% ../nbs/00h_masks.ipynb #787b8de3
 _ENDINGS = re.compile(r'(_gtFine_(instanceIds|labelIds)|_leftImg8bit)$')  # Cityscapes: what follows the name that a pair shares
 
 def read_ids(
@@ -79,12 +85,12 @@ def read_ids(
     if a.ndim!=2:
         channels = f"{file} is a picture with {a.shape[-1]} channels, not a mask of ids."
         raise ValueError(f"{channels} Export the mask with one channel, whose values are class ids.")
-    if a.dtype.kind!='b' and not (a.min()>=0 and (a==np.floor(a)).all()):
+    if a.dtype.kind not in 'bu' and not (a.min()>=0 and (a==np.floor(a)).all()):
         raise ValueError(f"{file} holds values that are no ids: negative ones or fractions. Export the mask as PNG, whose values are class ids.")
     _refuse_soft(a, file)
     return a.astype(np.int64)
 
-# %% ../nbs/00h_masks.ipynb #36b5cc2a
+# %% ../nbs/00h_masks.ipynb #3f2ba9fa
 VOID = 255  # the id of what belongs to nobody, where there are other ids
 
 def has_void(
@@ -166,7 +172,7 @@ def _square_mask(file, still, size, fit):
     parts = Image.fromarray((ids>0).astype(np.uint8)+(ids==VOID))
     scaled = np.asarray(parts.resize(fit_dims(*wh, size, fit), Image.NEAREST))
     rgb = np.repeat(scaled[...,None], 3, -1)
-    return to_square(rgb, size)[...,0], set(np.unique(ids).tolist())
+    return to_square(rgb, size)[...,0], set(_values(ids))
 
 def _refuse_only_void(files, ids):
     "An error if a mask shows nothing but what is void in the others"

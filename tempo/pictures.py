@@ -47,7 +47,7 @@ _OTHER = ('.apng .avifs .blp .bw .cur .dcx .dds .dib .ftc .ftu .gbr .heics .heif
           '.jp2 .jpc .jpe .jpf .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .pnm .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm').split()
 IMAGE_EXTS = _USUAL + _OTHER
 
-# %% ../nbs/00e_pictures.ipynb #9e09b4b3
+# %% ../nbs/00e_pictures.ipynb #d0cecf07
 MAX_PIXELS = 250_000_000  # of a picture that is read: 200-megapixel phones are within, and an RGB picture takes 1 GB
 _NEVER = {'BUFR', 'EPS', 'FITS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}  # Pillow's formats that are no pictures here
 
@@ -73,7 +73,7 @@ def _by_pillow(fp, path):
             try: return reader(fp, str(path))
             except (SyntaxError, IndexError, TypeError, struct.error): continue
 
-# %% ../nbs/00e_pictures.ipynb #0f592ba0
+# %% ../nbs/00e_pictures.ipynb #e7821bc5
 _HEIC = {b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1'}
 _PLUGINS = {'HEIC': 'pillow_heif', 'JPEG XL': 'pillow_jxl'}
 
@@ -101,7 +101,7 @@ def _identify(fp, path):
         raise _Refused(f"{path} is {kind}, which is not read without the extra: pip install 'tempo-video[pictures]'. Or export it as PNG or JPEG.")
     raise ValueError('it is of no kind that Pillow knows')
 
-# %% ../nbs/00e_pictures.ipynb #8a41ae25
+# %% ../nbs/00e_pictures.ipynb #eb5a3277
 def _check_size(path, w, h):
     "An error if a picture has more pixels than are read"
     if w*h<=MAX_PIXELS: return
@@ -122,13 +122,14 @@ def _check_one(im, path):
 def lazy_picture(
     path, # A picture file
     what:str='picture', # What it is called in messages
+    whole:bool=True, # Whether its pixels will be read, so that their checksums count
 ): # Yields Pillow's image, of which the header alone was read
     "An open picture within `MAX_PIXELS`; whatever is wrong with it, also when its pixels are read, is said with its name"
     try:
         with open(path, 'rb') as fp:
             im = _identify(fp, path)
             _check_size(path, *im.size)
-            if im.format=='PNG':
+            if whole and im.format=='PNG':
                 im.verify()                               # its checksums; then from the start
                 fp.seek(0)
                 im = _by_pillow(fp, path)
@@ -161,7 +162,7 @@ def _eight_bits(im, raw, path):
         raise _Refused(f"{path} holds signed or 32-bit whole numbers, of which nobody says which one is white. Export it with 8 or 16 bits a pixel.")
     return Image.fromarray((a >> (4 if raw=='I;12' else 8)).astype(np.uint8))
 
-# %% ../nbs/00e_pictures.ipynb #e91c0646
+# %% ../nbs/00e_pictures.ipynb #8bab4445
 _LARGE = 50_000_000  # pixels: a JPEG beyond is decoded at a fraction of its size
 
 def _reduce(im, size, fit):
@@ -202,11 +203,24 @@ def read_picture(
     "A whole picture as RGB, turned upright as its EXIF data says"
     with lazy_picture(path) as im: return np.asarray(_upright(im, path).convert('RGB'))
 
+def _may_be_turned(im):
+    "Whether a PNG has EXIF data, or may have it behind its pixels, where Pillow finds it only after reading them"
+    if {'exif', 'Raw profile type exif'} & im.info.keys(): return True
+    place, seen = im.fp.tell(), []
+    im.fp.seek(8)
+    while len(head := im.fp.read(8))==8:
+        length, kind = struct.unpack('>I4s', head)
+        seen.append(kind)
+        im.fp.seek(length+4, 1)
+    im.fp.seek(place)
+    return bool({b'eXIf', b'tEXt', b'zTXt', b'iTXt'} & set(seen))
+
 def picture_size(
     path, # A picture file
 )->tuple: # (width, height) in pixels, upright
     "The size of a picture as it is seen, from its header alone"
-    with lazy_picture(path) as im:
+    with lazy_picture(path, whole=False) as im:
         if im.format in ('TIFF','JXL'): return im.size   # these are upright already
+        if im.format=='PNG' and not _may_be_turned(im): return im.size
         turned = im.getexif().get(0x0112) in (5,6,7,8)
         return im.size[::-1] if turned else im.size

@@ -15,11 +15,13 @@ from .stills import subset
 # %% ../nbs/02b_probes.ipynb #9de8cb79
 def spread(
     z, # (N,D) features
+    wait:bool=True, # False: a tensor, still on its device, that nobody has waited for
 )->float: # 0: all pictures look the same to the network; 1: directions are spread evenly
     "Mean standard deviation of the features on the unit sphere, times √D"
     on_sphere = F.normalize(z.detach().float(), dim=1)
     sd = on_sphere.std(0, correction=0)
-    return float(sd.mean()*z.shape[1]**.5)
+    value = sd.mean()*z.shape[1]**.5
+    return float(value) if wait else value
 
 def rankme(
     z, # (N,D) features
@@ -58,7 +60,7 @@ def _objective(x, y, w, penalty, weight):
 # %% ../nbs/02b_probes.ipynb #320322bf
 def _minimise(x, y, n_classes, C, *, weight=None, start=None, iters=500, tol=1e-6):
     "L-BFGS from `start`, or from 0: the weights and biases (R,D+1,K) of R problems"
-    y, C = y.flatten(), torch.as_tensor(C, dtype=x.dtype)
+    y, C = y.flatten(), torch.as_tensor(C, dtype=x.dtype, device=x.device)
     if weight is not None: weight = weight.flatten()
     if start is None: start = x.new_zeros(len(x), x.shape[-1]+1, n_classes)
     w = start.clone().requires_grad_()
@@ -84,7 +86,7 @@ def fit_logreg(
 ): # Weights (R,F,K) and biases (R,1,K)
     "R multinomial logistic regressions with an L2 penalty, solved together"
     q,x = _span(x.double())
-    y = torch.as_tensor(y).expand(x.shape[:2])
+    y = torch.as_tensor(y, device=x.device).expand(x.shape[:2])
     w = _minimise(x, y, n_classes, C, iters=iters)
     return q@w[:,:-1], w[:,-1:]
 
@@ -99,7 +101,7 @@ def _learns(y, n_classes, k):
     seen = F.one_hot(y, n_classes).cumsum(1)           # how many of each class up to here
     place = seen.gather(2, y[...,None])[...,0]-1
     fold = place%k                                     # a still's place within its class decides its fold
-    learns = fold[:,None] != torch.arange(k)[:,None]
+    learns = fold[:,None] != torch.arange(k, device=y.device)[:,None]
     return learns.float().flatten(0,1)
 
 # %% ../nbs/02b_probes.ipynb #e96daeb0
@@ -114,9 +116,9 @@ def choose_C(
 ): # (R,) the C of least log loss on stills left out, for each problem
     "The inverse weight of the penalty by stratified cross-validation"
     R,N,_ = x.shape
-    y = torch.as_tensor(y).expand(R,N)
+    y = torch.as_tensor(y, device=x.device).expand(R,N)
     k = _n_folds(y, n_classes, folds)
-    if k<2: return torch.full((R,), default)
+    if k<2: return torch.full((R,), default, device=x.device)
     fit = _learns(y, n_classes, k)
     _,x = _span(x.float())
     x, y = x.repeat_interleave(k,0), y.repeat_interleave(k,0)
@@ -125,7 +127,7 @@ def choose_C(
         w = _minimise(x, y, n_classes, C, weight=fit, start=w, iters=40, tol=1e-3)
         nll = F.cross_entropy(_logits(x,w).mT, y, reduction='none')
         loss.append((nll*(1-fit)).view(R,-1).sum(1))
-    return torch.tensor(grid)[torch.stack(loss).argmin(0)]
+    return torch.tensor(grid, device=x.device)[torch.stack(loss).argmin(0)]
 
 # %% ../nbs/02b_probes.ipynb #fa9b2481
 def sgd_schedule(
@@ -153,7 +155,7 @@ def sgd_start(
 ): # Weights (F,K) and bias (1,K)
     "A fresh linear layer, initialised as PyTorch does it"
     g, bound = torch.Generator().manual_seed(seed), n_features**-.5
-    uniform = lambda n: (torch.rand(n, n_classes, generator=g)*2-1)*bound
+    uniform = lambda n: (torch.rand(n, n_classes, generator=g, device='cpu')*2-1)*bound
     return uniform(n_features), uniform(1)
 
 # %% ../nbs/02b_probes.ipynb #c0c7cef9
@@ -167,7 +169,7 @@ def _into_span(train, test, seeds, n_classes):
     "(training stills, test stills), (weights, biases), all in the span of the training stills, and the test scores of the rest"
     q,x = _span(train[None].float())
     starts = [sgd_start(train.shape[1], n_classes, s) for s in seeds]
-    W,b = (torch.stack(o) for o in zip(*starts))
+    W,b = (torch.stack(o).to(train.device) for o in zip(*starts))
     test = test.float()[None]
     rest = test@W
     W, test = q.mT@W, test@q
@@ -209,14 +211,14 @@ def sgd_preds(
     points:int=30, # How often to look, evenly spread; the last time at the end
 )->tuple: # (points,) iterations and (points,runs,M) predicted classes
     "Linear layers trained by gradient descent, all runs at once"
-    truth = F.one_hot(torch.as_tensor(y), n_classes).float()
-    at, share = _schedules(subsets, seeds, iters, bs)
+    truth = F.one_hot(torch.as_tensor(y, device=train.device), n_classes).float()
+    at, share = (o.to(train.device) for o in _schedules(subsets, seeds, iters, bs))
     (x,test), (W,b), rest = _into_span(train, test, seeds, n_classes)
     look, keep, preds = _looks(iters, points), 1-lr*wd, []
     for t in range(iters):
         _sgd_step(W, b, x[at[t]], truth[at[t]], share[t], keep, lr)
         if t+1 in look: preds.append((torch.baddbmm(b, test, W)+keep**(t+1)*rest).argmax(-1))
-    return look, torch.stack(preds).numpy()
+    return look, torch.stack(preds).cpu().numpy()
 
 # %% ../nbs/02b_probes.ipynb #2260cf6d
 def logreg_preds(
@@ -229,16 +231,16 @@ def logreg_preds(
     C:float=None, # Inverse weight of the penalty; None: chosen for each run by cross-validation
 )->tuple: # (R,M) predicted classes, (R,) the C of each run
     "What logistic regression on each run's stills says about the test stills"
-    x, y = train[subsets], torch.as_tensor(y)[subsets]                             # (R,n,F), (R,n)
+    x, y = train[subsets], torch.as_tensor(y, device=train.device)[subsets]        # (R,n,F), (R,n)
     mean = x.mean(1, keepdim=True)
     x = unit_features(x, mean)
     if C is None: C = choose_C(x, y, n_classes)
-    else: C = torch.full((len(x),), float(C))
+    else: C = torch.full((len(x),), float(C), device=x.device)
     preds = []
     for m,w,b in zip(mean, *fit_logreg(x, y, n_classes, C=C)):
         scores = unit_features(test, m).double()@w+b
         preds.append(scores.argmax(-1))
-    return torch.stack(preds).numpy(), C
+    return torch.stack(preds).cpu().numpy(), C.cpu()
 
 # %% ../nbs/02b_probes.ipynb #ac03b431
 def probe_accs(
@@ -286,7 +288,7 @@ def probe_head(
     C:float=1., # Inverse weight of the penalty; None: by cross-validation, as linear evaluation has it
 )->UnitLinear:
     "The head of logistic regression"
-    mean, y = x.mean(0), torch.as_tensor(y)[None]
+    mean, y = x.mean(0), torch.as_tensor(y, device=x.device)[None]
     u = unit_features(x, mean)[None]
     if C is None: C = choose_C(u, y, n_classes)
     w,b = fit_logreg(u, y, n_classes, C=C)
@@ -306,15 +308,15 @@ def sgd_head(
 )->nn.Linear:
     "The head of gradient descent: one run of `sgd_preds`, with its weights"
     at, w = sgd_schedule(np.arange(len(y)), iters, bs, seed)
-    W, b = sgd_start(x.shape[1], n_classes, seed)
-    x, w, keep = x.float(), torch.from_numpy(w), 1-lr*wd
-    truth = F.one_hot(torch.as_tensor(y), n_classes).float()
+    W, b = (o.to(x.device) for o in sgd_start(x.shape[1], n_classes, seed))
+    x, w, keep = x.float(), torch.from_numpy(w).to(x.device), 1-lr*wd
+    truth = F.one_hot(torch.as_tensor(y, device=x.device), n_classes).float()
     for i,wi in zip(at, w):
         p = (x[i]@W+b).softmax(-1)
         g = (p-truth[i])*wi[:,None]
         W = keep*W-lr*x[i].T@g
         b = keep*b-lr*g.sum(0)
-    head = nn.Linear(x.shape[1], n_classes)
+    head = nn.Linear(x.shape[1], n_classes, device=x.device)
     head.load_state_dict(dict(weight=W.T, bias=b[0]))
     return head
 
@@ -322,7 +324,7 @@ def sgd_head(
 def _vote(s, y, k, T):
     "The classes (M,) that the k most similar of N stills with classes `y` vote for; `s` (M,N) holds the similarities"
     s, i = s.topk(k)
-    votes = torch.zeros(len(s), int(y.max())+1)
+    votes = torch.zeros(len(s), int(y.max())+1, device=s.device)
     return votes.scatter_add_(1, y[i], ((s-1)/T).exp()).argmax(1)
 
 # %% ../nbs/02b_probes.ipynb #561974db
@@ -332,7 +334,7 @@ def _without_own(s, groups):
     if groups is None: return s
     names, of = np.unique(groups, return_inverse=True)
     if len(names)<2: raise ValueError(f"all {len(s)} stills are of the group {str(names[0])!r}: there are no others to vote")
-    of = torch.as_tensor(of)
+    of = torch.as_tensor(of, device=s.device)
     return s.masked_fill(of[:,None]==of, -torch.inf)
 
 def knn_accs(
@@ -349,11 +351,11 @@ def knn_accs(
     "Accuracy of a weighted vote of the k nearest neighbours by cosine similarity"
     if k<1: raise ValueError(f"k={k}: at least one neighbour has to vote")
     if T<=0: raise ValueError(f"T={T}: the temperature has to be above 0")
-    y, mean, left_out = torch.as_tensor(y), train.mean(0), test is None
+    y, mean, left_out = torch.as_tensor(y, device=train.device), train.mean(0), test is None
     x = unit_features(train, mean)
     s = (x if left_out else unit_features(test, mean))@x.T
     if left_out: s = _without_own(s, groups)
     said = _vote(s, y, min(k, len(x)-left_out), T)
-    if preds: return said.numpy()
-    truth = y if left_out else torch.as_tensor(y_test)
+    if preds: return said.cpu().numpy()
+    truth = y if left_out else torch.as_tensor(y_test, device=train.device)
     return float((said==truth).double().mean())

@@ -16,6 +16,7 @@ from scipy.special import expit
 from torch import nn
 from .masks import find_masks    # was defined here and stays importable from here
 from .synthetic import ROOMS
+from .loaders import net_on
 from .backbones import get_backbone
 from .statistics import t_halfwidth
 from .rows import add_row, from_row, to_row
@@ -346,11 +347,12 @@ def robustness(
     arch:str=None, # Architecture, for 'imagenet' and 'random'
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
     cache=True, # Keep features on disk: True, False, or a folder
+    device=None, # Where to compute; None: on the GPU, if there is one
 )->list: # A `Robustness` for each model and kind
     "How accuracy and evidence fall under noise, clutter and attack"
     kinds = [kinds] if isinstance(kinds, str) else kinds
     _check_call(models, kinds, runs, strengths)
-    nets = {n: get_backbone(b, arch) for n,b in models.items()}
+    nets = {n: net_on(get_backbone(b, arch), device) for n,b in models.items()}
     if not isinstance(data, EvalData): size = size or next(iter(nets.values())).size
     data = _load(data, size, test, kinds)
     ss = [(k, list((strengths or {}).get(k, usual_strengths(k)))) for k in kinds or _usual_kinds(data)]

@@ -12,7 +12,7 @@ from fastcore.all import *
 from fastai.data.load import DataLoader
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.torch_core import TensorImage, default_device, num_distrib, rank_distrib
-from .loaders import Resumable
+from .loaders import FramesOn, Resumable, ahead, fits_on, on_device, on_gpu, pinned
 
 # %% ../nbs/01_sampling.ipynb #f8c09927
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
@@ -244,10 +244,13 @@ class PairDL(Resumable, TfmdDL):
         shard=(0,1), # (this process, number of processes): each takes its part of every batch
         num_workers:int=0, # Processes that gather frames: 0 is fast, since a frame is one copy
         device=None, # Where batches go
+        prefetch:int=None, # Batches that a thread gathers ahead; None: two where they go to a GPU, else none
+        on_card:bool=None, # All frames are kept on the device; None: where it is a GPU and they fit with room to spare
         **kwargs # Passed to fastai's `TfmdDL`
     ):
         n = n or len(sampler)
         check_bs(bs, shard[1])
+        self.prefetch, self.on_card, self.frames = prefetch, on_card, None
         if n<bs: raise ValueError(f"{n} pairs an epoch do not fill one batch of bs={bs}. Use a smaller bs or more video.")
         store_attr('store,sampler,shard')
         self.n_pairs, self.pairs = n, None
@@ -256,11 +259,28 @@ class PairDL(Resumable, TfmdDL):
             num_workers=num_workers, device=device, **kwargs)
         self._n_inp = 2
 
+# %% ../nbs/01_sampling.ipynb #31901915
+@patch
+def _settle_frames(self:PairDL):
+    "Bring the frames to the device where that is wanted, once; worker processes cannot use them there"
+    if self.frames is not None or self.fake_l.num_workers: return
+    wanted = self.on_card
+    if wanted is None: wanted = 2*self.n_pairs>=len(self.store) and fits_on(self.store, self.device)
+    self.frames = FramesOn(self.store, self.device or 'cpu') if wanted else self.store
+
+@patch
+def _n_ahead(self:PairDL):
+    "How many batches a thread gathers ahead: none where frames are on the device, or in a worker process"
+    if self.fake_l.num_workers or isinstance(self.frames, FramesOn): return 0
+    if self.prefetch is not None: return self.prefetch
+    return 2 if on_gpu(self.device) else 0
+
 # %% ../nbs/01_sampling.ipynb #669b0218
 @patch
 def before_iter(self:PairDL):
     "A new epoch, new pairs: made here, in the main process"
     TfmdDL.before_iter(self)
+    self._settle_frames()
     self.pairs = self.sampler.epoch(self.next_epoch(), self.n_pairs)
 
 @patch
@@ -274,7 +294,8 @@ def get_idxs(self:PairDL)->list: # Numbers of pairs
 @patch
 def _views(self:PairDL, frames):
     "Frames as a tensor (n,3,H,W), without a copy after that of the store"
-    return TensorImage(torch.from_numpy(self.store[frames]).permute(0,3,1,2))
+    source = self.store if self.frames is None else self.frames
+    return TensorImage(torch.as_tensor(source[frames]).permute(0,3,1,2))
 
 @patch
 def fetch(self:PairDL,
@@ -290,8 +311,23 @@ def create_batches(self:PairDL,
     samps, # Numbers of the epoch's pairs
 ):
     "Batches of pairs `samps`, gathered from the store"
-    for numbers in chunked(samps, self.bs, drop_last=True):
-        yield self.fetch(self.pairs[list(numbers)])
+    some = chunked(samps, self.bs, drop_last=True)
+    if self.fake_l.num_workers: return (yield from (self.fetch(self.pairs[list(numbers)]) for numbers in some))
+    for numbers,pairs,b in ahead(map(self._gathered, some), self._n_ahead()):
+        if pairs is not self.pairs: b = self._gathered(numbers)[2]      # pairs were drawn anew in the meantime
+        yield self._send(b)
+
+@patch
+def _gathered(self:PairDL, numbers):
+    "Numbers of pairs, the epoch's pairs as they were, and the batch, in memory that a GPU reads by itself where a thread gathers"
+    pairs = self.pairs
+    b = self.fetch(pairs[list(numbers)])
+    return numbers, pairs, FramePair(*map(pinned, b)) if self._n_ahead() else b
+
+@patch
+def _send(self:PairDL, b):
+    "A batch to where it goes, without waiting"
+    return b if self.device is None else FramePair(*(on_device(o, self.device) for o in b))
 
 # %% ../nbs/01_sampling.ipynb #4d630106
 def _fps(store):
@@ -343,13 +379,14 @@ def pair_dls(
     num_workers:int=0, # Processes that gather frames
     device=None, # Where batches go; None: fastai's default device
     shard=None, # (this process, number of processes); None: as `torchrun` or `accelerate launch` say, else (0,1)
+    **kwargs # Passed to `PairDL`: prefetch, on_card
 )->DataLoaders: # One training loader; there is no validation loss here, evaluation is what validates
     "fastai `DataLoaders` of frame pairs"
     clips = _pairable(store, split)
     shard = shard or (rank_distrib(), max(num_distrib(),1))
     device = device or default_device()
     sampler = PairSampler(clips, pdf, proximity, seed=seed)
-    dl = PairDL(store, sampler, bs, n=n, shard=shard, num_workers=num_workers, device=device)
+    dl = PairDL(store, sampler, bs, n=n, shard=shard, num_workers=num_workers, device=device, **kwargs)
     return DataLoaders(dl, DataLoader([], bs=1), device=device)     # fastai skips an empty validation set
 
 # %% ../nbs/01_sampling.ipynb #8496e717

@@ -18,8 +18,7 @@ from fastai.data.load import DataLoader
 from fastai.callback.schedule import *
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from fastai.optimizer import SGD, params
-from fastai.torch_core import default_device
+from fastai.optimizer import params
 from .stills import labelled_draws
 from .augment import augment, check_aug
 from .backbones import cached_features
@@ -27,6 +26,7 @@ from .probes import probe_head
 from .report import EvalResult, from_preds
 from .evaldata import eval_setup
 from .loaders import NumberedDL
+from .optim import SGD
 
 # %% ../nbs/05_semisup.ipynb #18ba24a6
 PROTOCOLS = dict(
@@ -98,11 +98,11 @@ def by_depth(
     return groups + [params(model[1])]
 
 # %% ../nbs/05_semisup.ipynb #a3b6da01
-def _loaders(tr, te, idx, iters, bs, points, seed): # batches to learn from, an epoch between two looks, and the test stills
+def _loaders(tr, te, idx, iters, bs, points, seed, device): # batches to learn from, an epoch between two looks, and the test stills
     drawn = batches(idx, iters, bs, np.random.default_rng([seed,2]))
     train = NumberedDL(_Batches(tr, drawn), bs=None, n=iters//points)
     fixed = np.array_split(np.arange(len(te)), -(-len(te)//64))
-    return DataLoaders(train, DataLoader(_Batches(te, fixed), bs=None), device=default_device())
+    return DataLoaders(train, DataLoader(_Batches(te, fixed), bs=None), device=device)
 
 # %% ../nbs/05_semisup.ipynb #7f08b07c
 def _learner(dls, model, look, mom): # fastai's, whose learning rates may differ by depth
@@ -130,7 +130,8 @@ def finetune(
     "Train the whole network on some stills"
     if iters%points: raise ValueError(f"iters={iters}: give a multiple of points={points}")
     look = FineTune(aug, bn)
-    learn = _learner(_loaders(tr, te, idx, iters, bs, points, seed), model, look, mom)
+    dls = _loaders(tr, te, idx, iters, bs, points, seed, next(model.parameters()).device)
+    learn = _learner(dls, model, look, mom)
     fit = learn.fit_one_cycle if cycle else learn.fit
     with learn.no_bar(), learn.no_logging(): fit(points, slice(lr/depth, lr))
     return torch.stack([torch.cat(p) for p in look.preds]).numpy()
@@ -165,7 +166,8 @@ def _result(preds, labels, ns, iters, **kw): # of predictions (points,len(ns),ru
 # %% ../nbs/05_semisup.ipynb #59fd0e00
 def _classifier(net, x, tr, idx): # a copy of the network with a head: that of the features x, a random one without
     n_classes = len(tr.classes)
-    if x is None: head = nn.Linear(net.n_features, n_classes)
+    device = next(net.parameters()).device
+    if x is None: head = nn.Linear(net.n_features, n_classes).to(device)
     else: head = probe_head(x[idx], tr.labels[idx], n_classes)
     model = nn.Sequential(copy.deepcopy(net), head).requires_grad_(True)
     return model.to(memory_format=torch.channels_last)
@@ -177,7 +179,7 @@ def _one_run(net, x, tr, te, idx, **kw): # the predictions of one training
 
 # %% ../nbs/05_semisup.ipynb #8e620b98
 def _all_runs(net, tr, te, draws, seed, probe, **kw): # predictions (points,len(ns),runs,M)
-    x = cached_features(net, tr.images) if probe else None
+    x = cached_features(net, tr.images).to(next(net.parameters()).device) if probe else None
     turns = [(idx,seed+r) for d in draws for r,idx in enumerate(d)]
     looks = [_one_run(net, x, tr, te, idx, seed=s, **kw) for idx,s in tqdm(turns, desc='fine-tuning', leave=False)]
     preds = np.stack(looks).reshape(len(draws), len(draws[0]), -1, len(te))

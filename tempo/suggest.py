@@ -15,6 +15,7 @@ from fastcore.all import patch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from .data import FrameStore
+from .loaders import net_on
 from .backbones import cached_features, get_backbone
 from .probes import unit_features
 
@@ -71,10 +72,11 @@ def suggest_labels(
     seed:int=0, # Of the clusters' first guess
     arch:str=None, # Architecture, for 'imagenet' and 'random'
     cache=True, # Keep features on disk: True, False, or a folder
+    device=None, # Where to compute; None: on the GPU, if there is one
 )->Suggestion:
     "The frames that a person should label first"
     if not 1<=n<=len(store): raise ValueError(f"n={n}: give a number of frames from 1 to {len(store)}, the store's frames")
-    b = get_backbone(backbone, arch)
+    b = net_on(get_backbone(backbone, arch), device)
     some, images = _candidates(store, max(candidates, n), b.size)
     x = cached_features(b, images, cache=cache)
     sizes, nearest = _clusters(x, n, dims, seed)

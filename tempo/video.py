@@ -6,7 +6,7 @@
 __all__ = ['VIDEO_EXTS', 'frame_files', 'find_sources', 'probe_video', 'Unproven', 'thinning', 'Reading', 'read_frames']
 
 # %% ../nbs/00f_video.ipynb #b4ba4b3c
-import math, os, re, struct
+import math, os, re
 from array import array
 from contextlib import contextmanager
 from functools import partial
@@ -52,7 +52,7 @@ def find_sources(
     if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS)}) and no frames ({' '.join(IMAGE_EXTS)}).")
     return found
 
-# %% ../nbs/00f_video.ipynb #90cb1bee
+# %% ../nbs/00f_video.ipynb #3c265e26
 def _video_stream(container):
     "The stream that FFmpeg takes for the best, where it can be decoded and is no cover picture"
     from av.stream import Disposition
@@ -75,24 +75,26 @@ def _opened(path):
         if stream is None: raise refusal
         yield container, stream
 
-# %% ../nbs/00f_video.ipynb #0dc432ec
+# %% ../nbs/00f_video.ipynb #bead3206
+_UPRIGHT = (1,0),(0,1)                                    # neither turned nor mirrored
+
 def _matrix(frame):
-    "How a player turns and mirrors a frame: (a, b, c, d) take x to a·x+c·y and y to b·x+d·y"
+    "How a player turns and mirrors a frame: ((a,b),(c,d)) takes x to a·x+c·y and y to b·x+d·y"
     from av.sidedata.sidedata import Type
     data = frame.side_data.get(Type.DISPLAYMATRIX) if frame else None
-    if data is None: return 1, 0, 0, 1
-    a, b, _, c, d, *_ = struct.unpack('9i', bytes(data))
-    return a/65536, b/65536, c/65536, d/65536
+    if data is None: return _UPRIGHT
+    m = np.frombuffer(bytes(data), np.int32)/65536
+    return (m[0], m[1]), (m[3], m[4])
 
 def _turn(matrix):
     "By how many degrees a player turns the pictures to the left, after it has mirrored them where it does"
-    a, b, c, d = matrix
+    (a,b), (c,d) = matrix
     side = -1 if a*d-b*c<0 else 1
     return round(-math.degrees(math.atan2(b, side*a))) % 360
 
 def _upright(picture, matrix):
     "A picture as a player shows it"
-    a, b, c, d = matrix
+    (a,b), (c,d) = matrix
     turn = _turn(matrix)
     if turn%90: return np.asarray(Image.fromarray(picture).rotate(turn, Image.BILINEAR))
     lying = turn%180>0
@@ -107,7 +109,9 @@ def _seconds(container, stream):
     own = container.format.name!='asf' or alone           # Windows Media gives each stream the length of the file
     if stream.duration and own: return float(stream.duration*stream.time_base)
     tag = re.fullmatch(r'(\d+):(\d+):(\d+\.\d+)', stream.metadata.get('DURATION', ''))      # as Matroska writes it
-    if tag: return sum(float(p)*unit for p,unit in zip(tag.groups(), (3600,60,1)))
+    if tag:
+        hours, minutes, seconds = map(float, tag.groups())
+        return 3600*hours+60*minutes+seconds
     return container.duration/1e6 if container.duration and alone else None
 
 def _rate(stream):
@@ -150,20 +154,40 @@ def _probe_folder(folder):
 # %% ../nbs/00f_video.ipynb #ad228393
 def probe_video(
     path, # A video file, or a folder of frames
-)->dict: # w, h (pixels, as a player shows it), fps (frames a second), n (frames), exact (`n` was counted, not estimated), turn (degrees that a player turns it to the left)
+)->dict: # w, h (pixels, as a player shows it), fps (frames a second), n (frames), exact (`n` was counted), turn (degrees to the left by a player)
     "What the header of `path` says, without decoding more than a frame"
     path = Path(path)
     if path.is_dir(): return _probe_folder(path)
     with _opened(path) as (container, stream): return _probe_stream(container, stream)
 
-# %% ../nbs/00f_video.ipynb #70327afd
+# %% ../nbs/00f_video.ipynb #de26fd67
+_ASF_FACTS = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')             # where a Windows Media file keeps its length
+
+def _ends_within(container):
+    "Whether a file ends within one of the pieces that its container is made of"
+    kind, size = container.format.name, container.size
+    if kind=='mpegts': return all(size%n for n in (188,192,204))          # bytes a packet; with time codes; with parity
+    if kind not in ('ogg','asf'): return False
+    with open(container.name, 'rb') as f:
+        head = f.read(2**12)
+        f.seek(max(0, size-2**17))
+        tail = f.read()
+    if kind=='asf':                                                       # FFmpeg gives no length where the header's is not the file's
+        live = head[head.find(_ASF_FACTS)+88:][:1] in (b'\1', b'\3')
+        return container.duration is None and not live
+    page = tail[tail.rfind(b'OggS'):]
+    pieces = page[26] if len(page)>26 else 255
+    return len(page) < 27+pieces+sum(page[27:27+pieces])
+
+# %% ../nbs/00f_video.ipynb #fadbbe54
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
     fields = 'start end key hidden corrupt unread'.split()
     def __init__(self, container, stream):
         self.index, self.unit = stream.index, float(stream.time_base)
-        self.kind, self.bytes = container.format.name, container.size
+        self.kind, self.cut = container.format.name, _ends_within(container)
         self.seconds, self.announced = _seconds(container, stream), stream.frames
+        self.whole, self.last = (container.duration or 0)/1e6, 0.         # the length of the file, and where its last packet ends (s)
         self.rate = _rate(stream)
         self.rows = array('q')
         self.upto = self.unread = 0
@@ -171,14 +195,21 @@ class _Packets:
         self.failed, self.broken = 0, False               # packets that the decoder refused, and whether the file breaks off
         self.shift, self.resets = 0., []                  # where the clock of the file is set back, ours goes on
 
+    @property
+    def n(self):
+        "How many packets there are"
+        return len(self.rows)//len(self.fields)
+
     def note(self, packet):
         "Take down one packet, of whatever stream"
         if packet.pos is not None:                        # bytes that no packet accounts for
             if self.upto: self.unread = max(self.unread, packet.pos-self.upto)
             self.upto = max(self.upto, packet.pos+packet.size)
         start = packet.dts if packet.pts is None else packet.pts
-        if packet.stream.index!=self.index or start is None: return
+        if start is None: return
         end = start+(packet.duration or 0)
+        self.last = max(self.last, end*float(packet.time_base))
+        if packet.stream.index!=self.index: return
         self.rows.extend((start, end, packet.is_keyframe, packet.is_discard, packet.is_corrupt, self.unread))
         self.unread = 0
 
@@ -195,15 +226,20 @@ class _Packets:
         self.shown.append(time if time>last else follows)
         if frame.is_corrupt: self.spoilt.append(n)
 
-# %% ../nbs/00f_video.ipynb #437a2fab
+# %% ../nbs/00f_video.ipynb #e7062c95
 def _demux(container, stream, log):
     "Packets of `stream` up to the end, or to where the file breaks off; each is noted in `log`"
     import av
     everything = log.kind.startswith('matroska')          # there, a look at all packets finds the bytes that belong to none
-    packets = container.demux() if everything else container.demux(stream)
+    begin = container.demux if everything else partial(container.demux, stream)
+    packets, lost = begin(), 0
     while True:
-        try: packet = next(packets)
+        try: packet, lost = next(packets), 0
         except StopIteration: return
+        except IndexError:                                # a stream that begins in the middle of a file, which PyAV does not know
+            packets, lost = begin(), lost+1
+            if lost>1: return                             # that was the end
+            continue
         except av.FFmpegError:
             log.broken = True
             return
@@ -225,7 +261,7 @@ def _decode(container, stream, log):
             log.show(frame)
             yield frame
 
-# %% ../nbs/00f_video.ipynb #fa14acc3
+# %% ../nbs/00f_video.ipynb #99b1ae10
 @patch
 def table(self:_Packets):
     "The packets that are shown, in the order in which they are, by field"
@@ -248,27 +284,35 @@ def holes(self:_Packets):
     usual, even = _pace(t['start'])
     if not usual: return np.array([], int)
     lost = np.diff(t['start'])/usual-1
-    told = np.maximum.accumulate(np.maximum(t['end'], t['start']+usual))[:-1]
+    ends = np.maximum(t['end'], t['start']+usual)
+    told = np.maximum.accumulate(ends)[:-1]
     timed = self.kind=='avi' or 'mp4' in self.kind and self.announced          # AVI has a place for each dropped frame, MP4 a list of times
     untold = (t['start'][1:]-told > usual/2) & even & (not timed)
     torn = t['start'][(t['unread']>256) & self.kind.startswith('matroska')]
     near = np.abs(t['start'][1:,None]-torn) <= 16*usual
-    many = untold & (lost>4)
-    some = many & (lost[many].sum() >= .1*len(lost))
-    return 1+np.flatnonzero((lost>.6) & near.any(1) | untold & (lost>9) | some)
+    with_bytes = near.any(1) & (lost>.6)
+    long = untold & (lost>9)
+    some = untold & (lost>4)
+    if lost[some].sum() >= .1*len(lost): long |= some
+    return 1+np.flatnonzero(with_bytes | long)
 
-# %% ../nbs/00f_video.ipynb #6e7fd72b
+# %% ../nbs/00f_video.ipynb #e57e4417
 @patch
 def short(self:_Packets):
     "What the header announces and the packets do not hold, in words; '' where there is nothing"
     t = self.table()
     usual, _ = _pace(t['start'])
-    end = (t['end'].max()-min(0, t['start'].min()))*self.unit
-    if not self.seconds: return ''
-    slack = 1.5*usual*self.unit
-    counted = 'mp4' in self.kind and len(self.rows)//len(self.fields)<self.announced
-    if end >= (1 if counted else .9)*self.seconds-slack: return ''
-    return f"the header announces {self.seconds:.1f} s and it ends after {end:.1f} s"
+    begin = min(0, t['start'].min())
+    end = (t['end'].max()-begin)*self.unit
+    seconds = self.seconds or 0
+    if self.kind=='avi' and self.rate: seconds = self.announced/self.rate               # dropped frames count there
+    early = self.kind.startswith('matroska') and self.last<.9*self.whole
+    if early: seconds, end = self.whole, self.last
+    slack = usual*self.unit
+    counted = 'mp4' in self.kind and self.n<self.announced
+    needed = seconds-1.5*slack if counted else .9*seconds-slack/2
+    if end >= needed: return ''
+    return f"the header announces {seconds:.1f} s and it ends after {end:.1f} s"
 
 @patch
 def torn(self:_Packets):
@@ -280,20 +324,17 @@ def torn(self:_Packets):
     near = np.abs(corrupt[:,None]-joints) <= 4
     return len(corrupt)-near.any(1).sum()
 
-def _cut_packet(kind, size):
-    "Whether a transport stream ends within one of its packets, which have 188 bytes each (with time codes 192, with parity 204)"
-    return kind=='mpegts' and all(size%n for n in (188,192,204))
-
 @patch
 def damage(self:_Packets):
     "What is wrong with the file, in words; '' where nothing is"
     t = self.table()
     if not len(t['start']): return ''
     if said := self.short(): return said
-    if self.broken or _cut_packet(self.kind, self.bytes): return f"it breaks off after {t['end'].max()*self.unit:.1f} s"
+    if self.broken or self.cut: return f"it breaks off after {self.last:.1f} s"
     holes = self.holes()
     if len(holes):
-        before, after = t['start'][holes[0]-1:holes[0]+1]*self.unit
+        k = holes[0]
+        before, after = t['start'][k-1:k+1]*self.unit
         return f"frames are missing between {before:.1f} s and {after:.1f} s"
     if self.torn(): return f"corrupt packets: {self.torn()}"
     if self.failed: return f"packets that cannot be decoded: {self.failed}"
@@ -309,12 +350,13 @@ class Unproven(Exception):
 def plain(self:_Packets):
     "Whether packets and frames are one and the same: all of them counted, stamped, shown, at one pace and from a key frame on"
     t = self.table()
-    n = len(t['start'])
-    if n<2 or n!=self.announced or n!=len(self.rows)//len(self.fields) or self.damage(): return False
+    counts = {len(t['start']), self.n, self.announced}
+    if self.n<2 or len(counts)>1 or self.damage(): return False
     first, key = self.rows[0], self.rows[2]               # of the first packet in the file
+    if not key or first!=t['start'][0] or first<0: return False
     usual, _ = _pace(t['start'])
     steps = np.diff(t['start'])
-    return bool(key and first==t['start'][0]>=0 and steps.min()>0 and steps.max()<1.6*usual)
+    return bool(steps.min()>0 and steps.max()<1.6*usual)
 
 def _for_decord(path):
     "Size of the pictures (w,h) and the packets of a file that decord reads rightly; None of any other"
@@ -328,9 +370,9 @@ def _for_decord(path):
             try: frames = frames or context.decode(packet)
             except av.FFmpegError: return None
         w, h, matrix = _shape(stream, next(iter(frames), None))
-    return (w, h, log) if matrix==(1,0,0,1) and log.plain() else None
+    return (w, h, log) if matrix==_UPRIGHT and log.plain() else None
 
-# %% ../nbs/00f_video.ipynb #33721847
+# %% ../nbs/00f_video.ipynb #0be93298
 def _decord_frames(path, w, h, threads):
     "Frames of `w`×`h` pixels by decord"
     from decord import VideoReader, cpu, logging
@@ -346,7 +388,7 @@ def _decord_frames(path, w, h, threads):
     except Exception as e: raise Unproven(str(e)) from e      # DECORDError, RuntimeError, StopIteration: PyAV will say what it is
     if np.array_equal(last, before): raise Unproven('its last two frames are the same')
 
-# %% ../nbs/00f_video.ipynb #de7b8fab
+# %% ../nbs/00f_video.ipynb #3f0fb7c2
 def _converter(shape, size, fit):
     "What makes of a frame of PyAV an upright picture, scaled for a square of side `size`"
     from av.video.reformatter import VideoReformatter
@@ -356,7 +398,7 @@ def _converter(shape, size, fit):
     scaled = partial(VideoReformatter().reformat, width=w, height=h, format='rgb24', interpolation='AREA')
     return lambda frame: _upright(scaled(frame).to_ndarray(), matrix)
 
-# %% ../nbs/00f_video.ipynb #1aec0c11
+# %% ../nbs/00f_video.ipynb #67be69fa
 def _nearest(stamped, fps):
     "Of (time, frame) those nearest to each tick of `fps` a second, each once, with their numbers; all of them where `fps` is None"
     if not fps:
@@ -372,7 +414,8 @@ def _nearest(stamped, fps):
             if tick/fps<=near: yield held[0], held[2]
             tick = max(tick, math.floor(near*fps)+1)
         held = i, time, frame
-    if held and tick/fps <= held[1]+half-begin: yield held[0], held[2]
+    left = held and tick/fps <= held[1]+half-begin
+    if left: yield held[0], held[2]
 
 # %% ../nbs/00f_video.ipynb #ca6ecee4
 def thinning(
@@ -382,7 +425,7 @@ def thinning(
     "About how many frames of a file go by for each one that is kept"
     return max(1, native/fps) if fps and native else 1
 
-# %% ../nbs/00f_video.ipynb #ef1fca8c
+# %% ../nbs/00f_video.ipynb #a7b7d0b0
 @patch
 def starts(self:_Packets):
     "Numbers of the frames before which time jumps: others were lost there, or the clock was set back"
@@ -392,7 +435,8 @@ def starts(self:_Packets):
     jumps = 1+np.flatnonzero(steps>max(10*usual, 0 if even else 1))
     holes = self.table()['start'][self.holes()]*self.unit
     after = [] if self.resets else np.searchsorted(times, holes-usual/4)
-    return sorted({*self.resets, *jumps.tolist(), *(int(k) for k in after if 0<k<len(times))})
+    found = {*self.resets, *jumps.tolist(), *map(int, after)}
+    return sorted(found-{0, len(times)})
 
 @patch
 def pace(self:_Packets):
@@ -402,7 +446,7 @@ def pace(self:_Packets):
     shown = float(1/steps.mean())
     return self.rate if self.rate and abs(shown/self.rate-1)<.05 else shown
 
-# %% ../nbs/00f_video.ipynb #3f8b157c
+# %% ../nbs/00f_video.ipynb #6edebeef
 class Reading:
     "One pass over the frames of a source; afterwards it knows `fps`, `damage` and the `starts` of its clips"
     def __init__(self,
@@ -425,14 +469,17 @@ class Reading:
         known = _for_decord(self.path) if self.decord and self.path.is_file() else None
         if self.path.is_dir(): frames = self._folder()
         else: frames = self._by_decord(*known) if known else self._by_pyav()
-        for i,picture in _nearest(frames, self.wanted): yield i, to_square(picture(), self.size)
+        for i,picture in _nearest(frames, self.wanted):
+            yield i, to_square(picture(), self.size)
         if self.wanted and self.fps: self.fps = min(self.fps, self.wanted)
 
-# %% ../nbs/00f_video.ipynb #460cff9c
+# %% ../nbs/00f_video.ipynb #3d3c76ac
 @patch
 def _folder(self:Reading):
     "Times and pictures of a folder of frames"
-    for i,f in enumerate(frame_files(self.path)): yield i/(self.fps or 1), partial(open_image, f, self.size, self.fit)
+    rate = self.fps or 1
+    for i,f in enumerate(frame_files(self.path)):
+        yield i/rate, partial(open_image, f, self.size, self.fit)
 
 @patch
 def _judge(self:Reading, log):
