@@ -306,7 +306,7 @@ def _read_index(f):
         index = json.loads(f.read_bytes())
         digest = index.pop('digest', None)       # none in an index of before, or made by hand
         damaged = digest not in (None, _digest(0, index))
-        why = 'its digest says otherwise' if damaged else _index_problem(index)
+        why = 'its digest says otherwise; take that out if you edited the file yourself' if damaged else _index_problem(index)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e: why = f'{type(e).__name__}: {e}'
     if why: raise ValueError(f"{f} is no index of a store ({why}). {_AGAIN}")
     return index
