@@ -40,7 +40,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import csv, io, json, math, multiprocessing, re, shutil, signal, sys, tempfile, time, traceback, warnings, zipfile
-from collections import Counter
+from collections import Counter, namedtuple
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -698,6 +698,8 @@ def work_or_say(pipe, *args):
         pipe.send(traceback.format_exc())
         pipe.close()
 
+Answer = namedtuple('Answer', 'original how outcome text')     # what was damaged, how, the outcome, and what is said
+
 class Worker:
     "A process that judges mutants of one kind, started anew where it dies"
     def __init__(self, name, folder, seed):
@@ -721,8 +723,8 @@ class Worker:
         about = self.heard()
         if len(about)==1: sys.exit(f'{self.name}:{k} could not be made.\n{about[0]}')
         try: said = self.heard()
-        except EOFError: return *about, 'crash', 'the process died' + self.stop(5)
-        return *about, *(said or ('hang', f'no answer within {LIMIT} s' + self.stop()))
+        except EOFError: return Answer(*about, 'crash', 'the process died' + self.stop(5))
+        return Answer(*about, *(said or ('hang', f'no answer within {LIMIT} s' + self.stop())))
 
     def heard(self):
         "What the process says next; None where it takes too long"
@@ -761,10 +763,11 @@ def tried(name, n, folder, args):
     "Judge `n` mutants; their outcomes, and a line for each bad one"
     worker, counts = Worker(name, folder, args.seed), Counter()
     for k in range(n):
-        original, how, outcome, text = worker.ask(k)
-        counts[outcome] += 1
-        if outcome not in BAD: continue
-        print(f'{outcome}: python bench/fuzz.py --seed {args.seed} --one {name}:{k}   {original} {how}: {brief(text)}', flush=True)
+        said = worker.ask(k)
+        counts[said.outcome] += 1
+        if said.outcome not in BAD: continue
+        again = f'python bench/fuzz.py --seed {args.seed} --one {name}:{k}'
+        print(f'{said.outcome}: {again}   {said.original} {said.how}: {brief(said.text)}', flush=True)
         saved(folder, args.keep, name, k)
     worker.end()
     return counts
@@ -777,11 +780,11 @@ def one(args, folder):
     "Make one mutant again, and show all that is said of it"
     name,_,k = args.one.partition(':')
     worker = Worker(name, folder, args.seed)
-    original, how, outcome, text = worker.ask(int(k))
+    said = worker.ask(int(k))
     worker.end()
-    print(f'{original} {how}: {outcome}\n{text}')
+    print(f'{said.original} {said.how}: {said.outcome}\n{said.text}')
     saved(folder, args.keep or Path('.'), name, k)
-    return outcome in BAD
+    return said.outcome in BAD
 
 def every(args, folder, only):
     "Judge all kinds; whether any mutant was taken badly"

@@ -197,11 +197,12 @@ def _lend(path):
         part.touch()
         return part, nullcontext()
 
-def _hold(part):
-    "An open file that keeps `part` locked, also where a library has put a file of its own in its place"
-    if fcntl is None: return nullcontext()
+def _hold(part, lent):
+    "Where a library has put a file of its own in the place of `part`: give it the rights of what was `lent`, and lock it until it is closed"
+    if os.path.samestat(part.stat(), lent): return nullcontext()
+    part.chmod(lent.st_mode)
     f = open(part, 'rb')
-    _lock(f)
+    if _lock(f) is None: f.close()
     return f
 
 # %% ../nbs/00d_utils.ipynb #588cd5c0
@@ -229,11 +230,9 @@ def whole_file(
 ): # Yields a temporary path beside it
     "A temporary file beside `path`, which takes its place if all goes well and is removed if not"
     with lent_file(path) as part:
-        mode = part.stat().st_mode
+        lent = part.stat()
         yield part
-        with _hold(part):
-            part.chmod(mode)
-            put_in_place(part, path, sync)
+        with _hold(part, lent): put_in_place(part, path, sync)
 
 # %% ../nbs/00d_utils.ipynb #7917bd5b
 def abandoned(
