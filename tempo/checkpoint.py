@@ -275,9 +275,13 @@ def _clean(self:Checkpoint):
     for f in self.path.parent.glob(f'{self.path.name}.*.tmp'):
         if abandoned(f): f.unlink(missing_ok=True)
 
+_KINDS = dict(iter=int, train_iter=int, epoch=int, pct_train=float, rng=(list,tuple), scaler=(dict,type(None)))
+
 @patch
 def _load_state(self:Checkpoint):
     "The state into network, optimizer and callbacks"
+    unfit = [k for k,kind in _KINDS.items() if not isinstance(self.state.get(k, ...), kind)]
+    if unfit: raise ValueError(f"it holds no usable {', '.join(unfit)}")
     self._net().load_state_dict(self.state['model'])
     self.opt.load_state_dict(to_device(self.state['opt'], self.dls.device))
     saved = self.state['callbacks']

@@ -304,7 +304,9 @@ def _read_index(f):
     "What an `index.json` holds, if it can be one"
     try:
         index = json.loads(f.read_bytes())
-        why = _index_problem(index)
+        digest = index.pop('digest', None)       # none in an index of before, or made by hand
+        damaged = digest not in (None, _digest(0, index))
+        why = 'its digest says otherwise' if damaged else _index_problem(index)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e: why = f'{type(e).__name__}: {e}'
     if why: raise ValueError(f"{f} is no index of a store ({why}). {_AGAIN}")
     return index
@@ -535,7 +537,7 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
 def _write_index(path, index):
     "Write the index where it differs from the one that is there"
     f = path/'index.json'
-    text = json.dumps(index)
+    text = json.dumps(index | dict(digest=_digest(0, json.loads(json.dumps(index)))))
     try: same = json.loads(f.read_bytes())==json.loads(text)
     except (FileNotFoundError, ValueError, RecursionError): same = False
     if not same: write_atomic(f, text)
