@@ -38,8 +38,8 @@ def check_zip(
     path, # A file that `torch.save` wrote
 ):
     "Refuse a zip archive of which a part is not what was written; PyTorch's older files have no checksums and pass"
-    if not zipfile.is_zipfile(path): return
     try:
+        if not zipfile.is_zipfile(path): return
         with zipfile.ZipFile(path) as archive: bad = archive.testzip()
     except Exception as e: raise ValueError(f"{path} is damaged: {e}") from e
     if bad: raise ValueError(f"{path} is damaged: the checksum of {bad} in it does not fit")
