@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TorchOptimizer', 'Adam', 'SGD', 'Lars', 'Kernels', 'count_ops']
 
-# %% ../nbs/02h_optim.ipynb #2c2534d0
+# %% ../nbs/02h_optim.ipynb #01c7cbff
 from functools import partial
 import torch
 from timm import optim as timm_optim
@@ -13,7 +13,7 @@ from fastcore.all import *
 from fastai.callback.core import Callback
 from fastai.optimizer import Optimizer, OptimWrapper
 
-# %% ../nbs/02h_optim.ipynb #c85bdbde
+# %% ../nbs/02h_optim.ipynb #f8077eb2
 def _lists(params):
     "Lists of parameters, from one list or from several"
     params = list(params)
@@ -32,7 +32,7 @@ def _laid_out(t, p):
     if real[0]==real[1]: return t.as_strided(p.shape, p.stride())
     return torch.empty_like(p, requires_grad=False).copy_(t)
 
-# %% ../nbs/02h_optim.ipynb #1257bb98
+# %% ../nbs/02h_optim.ipynb #0de26061
 class TorchOptimizer(OptimWrapper):
     "A PyTorch optimizer behind fastai's interface; `settings`, `decay` and `names` say how one is translated to the other"
     hypers = None     # settings of each list of parameters, under fastai's names
@@ -53,7 +53,7 @@ class TorchOptimizer(OptimWrapper):
         "The lists that fastai knows"
         return self.lists
 
-# %% ../nbs/02h_optim.ipynb #91ccc035
+# %% ../nbs/02h_optim.ipynb #399e8407
 @patch
 def _every(self:TorchOptimizer):
     "All parameters, list after list"
@@ -75,7 +75,7 @@ def _sort(self:TorchOptimizer):
     members = [[p for p,k in zip(every, kinds) if k==group] for group in self.groups]
     self.opt.param_groups = [dict(rest, params=ps) for ps in members]
 
-# %% ../nbs/02h_optim.ipynb #2f2d5308
+# %% ../nbs/02h_optim.ipynb #f63b2c45
 @patch
 @torch.no_grad()
 def step(self:TorchOptimizer, closure=None):
@@ -106,7 +106,7 @@ def decay(self:TorchOptimizer,
 ):
     "What the decay does before the step; nothing, where PyTorch's step has it within"
 
-# %% ../nbs/02h_optim.ipynb #f6805824
+# %% ../nbs/02h_optim.ipynb #43df0fad
 class Adam(TorchOptimizer):
     "Adam with decoupled weight decay, fused where PyTorch can; fastai's settings"
     names = dict(exp_avg='grad_avg', exp_avg_sq='sqr_avg')
@@ -129,7 +129,7 @@ class Adam(TorchOptimizer):
         betas = hyper['mom'], hyper['sqr_mom']
         return dict(lr=hyper['lr'], betas=betas, eps=hyper['eps'], weight_decay=hyper['wd']*decays)
 
-# %% ../nbs/02h_optim.ipynb #01544206
+# %% ../nbs/02h_optim.ipynb #5c3b5056
 class SGD(TorchOptimizer):
     "Gradient descent with momentum and decoupled weight decay, fused where PyTorch can; fastai's settings"
     names = dict(momentum_buffer='grad_avg')
@@ -158,7 +158,7 @@ class SGD(TorchOptimizer):
         "Weights shrink by lr·wd"
         torch._foreach_mul_(ps, 1-hyper['lr']*hyper['wd'])
 
-# %% ../nbs/02h_optim.ipynb #36ce5cff
+# %% ../nbs/02h_optim.ipynb #27f5d29d
 class Lars(TorchOptimizer):
     "SGD with momentum and layer-wise rates"
     names, by_shape = dict(momentum_buffer='grad_avg'), True
@@ -185,7 +185,7 @@ class Lars(TorchOptimizer):
         "The decay becomes part of the gradient"
         torch._foreach_add_([p.grad for p in ps], ps, alpha=hyper['wd'])
 
-# %% ../nbs/02h_optim.ipynb #6047036d
+# %% ../nbs/02h_optim.ipynb #9ea8957e
 @patch
 def state_dict(self:TorchOptimizer):
     "State and settings as fastai's own optimizers give them"
@@ -204,7 +204,7 @@ def clear_state(self:TorchOptimizer):
     self.opt.state.clear()
     self.groups = None
 
-# %% ../nbs/02h_optim.ipynb #4343325b
+# %% ../nbs/02h_optim.ipynb #33b6abec
 @patch
 def _restore(self:TorchOptimizer, p, kept):
     "What was kept of a parameter, under PyTorch's names and where the parameter is"
@@ -219,7 +219,7 @@ def _at(self:TorchOptimizer, p, name, v):
     if name=='step': return torch.tensor(float(v), device=p.device if _has_fused([p]) else 'cpu')
     return torch.empty_like(p, requires_grad=False).copy_(v)
 
-# %% ../nbs/02h_optim.ipynb #3283149b
+# %% ../nbs/02h_optim.ipynb #585e3271
 @patch
 def load_state_dict(self:TorchOptimizer,
     sd:dict, # From `state_dict`, or from that of one of fastai's optimizers
@@ -235,7 +235,7 @@ def load_state_dict(self:TorchOptimizer,
     self.hypers, self.groups = [dict(h) for h in sd['hypers']], None
     for p,kept in zip(every, sd['state']): self._restore(p, kept)
 
-# %% ../nbs/02h_optim.ipynb #8dd26f1b
+# %% ../nbs/02h_optim.ipynb #059a50ec
 class Kernels(Callback):
     "PyTorch's switches while a training runs; what they were afterwards"
     order = -20
@@ -253,7 +253,7 @@ class Kernels(Callback):
         torch.backends.cudnn.benchmark = self.was[0]
         torch.set_float32_matmul_precision(self.was[1])
 
-# %% ../nbs/02h_optim.ipynb #1bd4eaf7
+# %% ../nbs/02h_optim.ipynb #7f4da0ad
 def count_ops(
     f, # A function without arguments
     within:bool=False, # Count the operations that an operation asks for, too

@@ -259,7 +259,7 @@ class PairDL(Resumable, TfmdDL):
             num_workers=num_workers, device=device, **kwargs)
         self._n_inp = 2
 
-# %% ../nbs/01_sampling.ipynb #31901915
+# %% ../nbs/01_sampling.ipynb #657caca6
 @patch
 def _settle_frames(self:PairDL):
     "Bring the frames to the device where that is wanted, once; worker processes cannot use them there"
