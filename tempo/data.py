@@ -342,6 +342,7 @@ def _worker():
         try:
             facts = write_shard(**json.loads(line), threads=1, report=lambda n: _say(frames=n))
             _say(done=facts)
+        except OSError as e: _say(**{'disk' if 'cannot be written' in str(e) else 'error': str(e)})
         except Exception as e: _say(error=str(e))
 
 def _start_worker():
@@ -375,6 +376,7 @@ def _decode_in_process(job, report, idle):
             said = json.loads(line)
             alive = 'frames' not in said                 # it has come to the end of its job
             if 'error' in said: raise ValueError(said['error'])
+            if 'disk' in said: raise OSError(said['disk'])       # no damage of the file, and nothing to salvage
             if 'done' in said: return said['done']
             report(said['frames'])
         raise ValueError(f"{job['path']} crashed the decoder (exit code {p.wait()}). Re-encode it or leave it out.")
