@@ -189,7 +189,7 @@ def _kept_tensors(state):
     tensors = dict(state['model'])
     for i,d in enumerate(state['opt']['state']): tensors |= {f"the optimizer's {k} ({i})": v for k,v in d.items()}
     for name,sd in state['callbacks'].items():
-        if all(torch.is_tensor(v) for v in sd.values()): tensors |= {f'{name}: {k}': v for k,v in sd.items()}
+        if isinstance(sd, dict) and all(torch.is_tensor(v) for v in sd.values()): tensors |= {f'{name}: {k}': v for k,v in sd.items()}
     return {k: v for k,v in tensors.items() if torch.is_tensor(v)}
 
 @patch
