@@ -6,8 +6,8 @@
 __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_temperature', 'none_threshold', 'refused_strangers',
            'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'mistakes', 'show_mistakes']
 
-# %% ../nbs/08a_classifier.ipynb #32996970
-import copy, importlib.util, json
+# %% ../nbs/08a_classifier.ipynb #4fbe5e05
+import copy, importlib.util, json, warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -28,7 +28,7 @@ from .evaldata import EvalData, load_eval_data
 from .semisup import PROTOCOLS, finetune
 from .statistics import mean_interval
 
-# %% ../nbs/08a_classifier.ipynb #8420d3d7
+# %% ../nbs/08a_classifier.ipynb #cb3e6f2c
 NONE = 'none of these'
 
 @dataclass
@@ -46,9 +46,10 @@ class Classifier:
         "Side of the pictures (pixels)"
         return self.backbone.size
     def __repr__(self):
-        return f"Classifier: {len(self.classes)} classes, {self.backbone.arch} at {self.size} pixels, {accuracy_text(self.facts)}"
+        what = f'{len(self.classes)} classes, {self.backbone.arch} at {self.size} pixels'
+        return f'Classifier: {what}, {accuracy_text(self.facts)}'
 
-# %% ../nbs/08a_classifier.ipynb #16d393d8
+# %% ../nbs/08a_classifier.ipynb #4008ac68
 def accuracy_text(
     facts:dict, # Of a classifier
 )->str: # Such as 'accuracy 90.0 (76.9 to 96.0) % on 40 stills of val'
@@ -57,13 +58,13 @@ def accuracy_text(
     share = mean_interval(facts['accuracy'], facts['low'], facts['high'])
     return f"accuracy {share} % {facts['measured']}"
 
-# %% ../nbs/08a_classifier.ipynb #4bf10818
+# %% ../nbs/08a_classifier.ipynb #256281e0
 @patch
 def probabilities(self:Classifier,
     scores, # (N,K) as the head gives them
 )->np.ndarray: # (N,K), each row adds up to 1
     "How probable each class is, if it is one of them"
-    scores = torch.as_tensor(scores, dtype=torch.float32)
+    scores = torch.from_numpy(np.array(scores, np.float32))          # a copy: it may come from a file that is open for reading alone
     return (scores/self.temperature).softmax(1).numpy()
 
 @patch
@@ -77,19 +78,19 @@ def names(self:Classifier,
     if none and self.threshold is not None: said[scores.max(1)<self.threshold] = NONE
     return said
 
-# %% ../nbs/08a_classifier.ipynb #beaf5f1d
+# %% ../nbs/08a_classifier.ipynb #7a78ff87
 def _folds(y, groups, folds, seed):
     "(learnt from, left out) of each fold, by whole groups"
     unit = np.arange(len(y)) if groups is None else np.asarray(groups)
     per_class = [len(set(unit[y==k])) for k in np.unique(y)]
     n = min(folds, max(per_class), len(set(unit)))
     if n<2: return []
-    import warnings
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)        # a class with fewer stills than folds is dealt with below
         split = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
         return list(split.split(unit, y, unit))
 
+# %% ../nbs/08a_classifier.ipynb #6f389fb5
 def held_back_scores(
     fit, # A function of indices to learn from and indices to score that gives scores (len(second),K)
     y, # (N,) class indices
@@ -110,7 +111,7 @@ def held_back_scores(
         known[out] = True
     return scores, known
 
-# %% ../nbs/08a_classifier.ipynb #c81171b2
+# %% ../nbs/08a_classifier.ipynb #f2683bf1
 def _log_loss(scores, y, temperature):
     "Mean log loss of (n,K) scores, each still counted with a share of 1/(n+2) for the other classes"
     n,K = scores.shape
@@ -130,17 +131,17 @@ def fit_temperature(
     loss = lambda log_t: _log_loss(scores, y, float(np.exp(log_t)))
     return float(np.exp(minimize_scalar(loss, bounds=(-5,5), method='bounded').x))
 
-# %% ../nbs/08a_classifier.ipynb #d4bf0ba8
+# %% ../nbs/08a_classifier.ipynb #33c21322
 def none_threshold(
     scores, # (n,K) scores of held-back stills
-    coverage:float=.95, # Share of them that keep their answer
+    coverage:float=.99, # Share of them that keep their answer
 )->float: # None where there are no stills, or all should keep it
     "The least score of an answer"
     if not 0<coverage<=1: raise ValueError(f"coverage={coverage}: give a share above 0, and 1 where every picture is to get an answer")
     if not len(scores) or coverage==1: return None
     return float(np.quantile(np.max(scores, 1), 1-coverage, method='lower'))
 
-# %% ../nbs/08a_classifier.ipynb #3ada8e1c
+# %% ../nbs/08a_classifier.ipynb #6bd71e18
 def refused_strangers(
     fit, # A function of (indices to learn from, their class indices, number of classes) that gives a head
     x, # (N,F) features of the labelled stills
@@ -156,15 +157,17 @@ def refused_strangers(
     classes = np.unique(y)
     if x_held is None: x_held, y_held = x, y
     shares = []
-    for k in classes[np.linspace(0, len(classes)-1, min(most, len(classes))).astype(int)]:
+    spread = np.linspace(0, len(classes)-1, min(most, len(classes)))
+    for k in classes[spread.astype(int)]:
         idx, strange = np.flatnonzero(y!=k), np.asarray(y_held)==k
         if len(classes)<3 or not strange.any(): continue
-        head = fit(idx, np.unique(y[idx], return_inverse=True)[1], len(classes)-1)
+        others = np.unique(y[idx], return_inverse=True)[1]
+        head = fit(idx, others, len(classes)-1)
         with torch.no_grad(): best = head(x_held[torch.as_tensor(strange)]).amax(1)
         shares.append(float((best<threshold).double().mean()))
     return float(np.mean(shares)) if shares else np.nan
 
-# %% ../nbs/08a_classifier.ipynb #dbd58095
+# %% ../nbs/08a_classifier.ipynb #046be4c8
 def _effective(right, groups):
     "How many independent stills these are worth"
     names, of = np.unique(groups, return_inverse=True)
@@ -173,7 +176,8 @@ def _effective(right, groups):
     if p in (0,1): return float(G)
     apart = np.bincount(of, right-p)                         # how far each group's sum lies from what is usual
     variance = G/(G-1)*(apart**2).sum()/n**2
-    return float(np.clip(p*(1-p)/max(variance, 1e-12), min(2,n), n))
+    worth = p*(1-p)/max(variance, 1e-12)
+    return float(np.clip(worth, min(2,n), n))
 
 def share_interval(
     right, # (n,) whether each answer was right
@@ -184,11 +188,14 @@ def share_interval(
     if not len(right): return np.nan, np.nan, np.nan
     p, z = right.mean(), 1.96
     n = len(right) if groups is None else _effective(right, np.asarray(groups))
-    middle = (p+z*z/(2*n))/(1+z*z/n)
-    half = z/(1+z*z/n)*(p*(1-p)/n+z*z/(4*n*n))**.5
-    return float(p), float(max(0, middle-half)), float(min(1, middle+half))
+    shrink = 1+z*z/n
+    middle = (p+z*z/(2*n))/shrink
+    variance = p*(1-p)/n + (z/(2*n))**2
+    half = z*variance**.5/shrink
+    low, high = max(0, middle-half), min(1, middle+half)
+    return float(p), float(low), float(high)
 
-# %% ../nbs/08a_classifier.ipynb #10b7a5fa
+# %% ../nbs/08a_classifier.ipynb #74432ff9
 def _measured(scores, y, classes, groups, where):
     "What held-back scores say of a classifier: accuracy with its interval, and what was taken for what"
     if not len(y): return {}
@@ -196,27 +203,37 @@ def _measured(scores, y, classes, groups, where):
     share, low, high = share_interval(said==y, groups)
     counts = np.zeros((len(classes),)*2, int)
     np.add.at(counts, (y,said), 1)
-    facts = dict(accuracy=share, low=low, high=high, measured=f'on {len(y)} stills {where}', confusion=counts.tolist())
-    return facts | dict(groups=None if groups is None else len(set(groups)))
+    facts = dict(accuracy=share, low=low, high=high, confusion=counts.tolist())
+    n_groups = None if groups is None else len(set(groups))
+    return facts | dict(measured=f'on {len(y)} stills {where}', groups=n_groups)
 
 def _calibrate(scores, y, classes, groups, coverage, where):
     "Temperature, threshold and what was measured, from held-back scores (n,K)"
     facts = _measured(scores, y, classes, groups, where)
     return dict(temperature=fit_temperature(scores, y), threshold=none_threshold(scores, coverage), facts=facts)
 
-# %% ../nbs/08a_classifier.ipynb #da49d0b8
+# %% ../nbs/08a_classifier.ipynb #f055d6a9
 def _held(head_of, x, y, n, held, groups, folds):
     "Scores, classes and groups of held-back stills, and where they are from"
     if held is not None:
         x_held, y_held, g_held = held
-        with torch.no_grad(): return head_of(slice(None))(x_held).numpy(), np.asarray(y_held), g_held, 'held back'
+        with torch.no_grad(): scores = head_of(slice(None))(x_held)
+        return scores.numpy(), np.asarray(y_held), g_held, 'held back'
     def fit(learn, out):
         with torch.no_grad(): return head_of(learn)(x[out]).numpy()
     scores, known = held_back_scores(fit, y, n, groups=groups, folds=folds)
     of = None if groups is None else np.asarray(groups)[known]
     return scores[known], y[known], of, 'left out in turn'
 
-# %% ../nbs/08a_classifier.ipynb #a86f6c7b
+# %% ../nbs/08a_classifier.ipynb #f0e6dbf7
+def _strangers(fit, x, y, threshold, held):
+    "`refused_strangers`, or None where nothing can be said"
+    if threshold is None: return None
+    seen = dict(x_held=held[0], y_held=held[1]) if held else {}
+    share = refused_strangers(fit, x, y, threshold, **seen)
+    return None if np.isnan(share) else share
+
+# %% ../nbs/08a_classifier.ipynb #720b14e6
 def head_classifier(
     backbone:Backbone, # Where the features come from
     x, # (N,F) features of the labelled stills
@@ -227,7 +244,7 @@ def head_classifier(
     measure:bool=True, # Calibrate and measure; False: the head alone, in a fraction of the time
     held=None, # Held-back stills: features, class indices and groups (or None); None: stills are left out in turn
     groups=None, # (N,) patient, camera or recording of each still
-    coverage:float=.95, # Share of held-back stills that keep their answer
+    coverage:float=.99, # Share of held-back stills that keep their answer
     folds:int=5, # Parts that are left out in turn
     **keep # Without `measure`: `temperature`, `threshold` and `facts` to go on with
 )->Classifier:
@@ -235,17 +252,14 @@ def head_classifier(
     y, n = np.asarray(y), len(classes)
     head = probe_head(x, y, n, C=C)
     if not measure: return Classifier(backbone, head, list(classes), **keep)
-    head_of = lambda idx: head if isinstance(idx, slice) else probe_head(x[idx], y[idx], n, C=C or 10.)
+    fit = lambda idx, y, n: probe_head(x[idx], y, n, C=C or 10.)
+    head_of = lambda idx: head if isinstance(idx, slice) else fit(idx, y[idx], n)
     scores, *about, where = _held(head_of, x, y, n, held, groups, folds)
     found = _calibrate(scores, about[0], classes, about[1], coverage, where)
-    if found['threshold'] is not None:
-        fit = lambda idx, y, n: probe_head(x[idx], y, n, C=C or 10.)
-        seen = dict(x_held=held[0], y_held=held[1]) if held else {}
-        refused = refused_strangers(fit, x, y, found['threshold'], **seen)
-        found['facts'] |= dict(coverage=coverage, strangers_refused=None if np.isnan(refused) else refused)
+    found['facts'] |= dict(coverage=coverage, strangers_refused=_strangers(fit, x, y, found['threshold'], held))
     return Classifier(backbone, head, list(classes), **found)
 
-# %% ../nbs/08a_classifier.ipynb #e377b5ac
+# %% ../nbs/08a_classifier.ipynb #378c053d
 def _sides(data, size, test, groups):
     "The stills to learn from, and those that are held back or None"
     if isinstance(data, Stills): return data, None
@@ -258,14 +272,15 @@ def _sides(data, size, test, groups):
         d = load_eval_data(data, size, test=test, masks=False, groups=groups)
         return d.train, d.test
     if test: raise ValueError(f"{data} has no train/ folder beside {test}/. Stills go to {data}/train/<class>/.")
-    return load_stills(next(iter(sorted(root.glob('train*')))) if learn else root, size, groups=groups), None
+    folder = sorted(root.glob('train*'))[0] if learn else root
+    return load_stills(folder, size, groups=groups), None
 
 def _check_classes(stills, data):
     "An error if there is nothing to tell apart"
     if len(stills.classes)>1: return
     raise ValueError(f"{data} has one class, {stills.classes[0]!r}. There is nothing to tell apart: add a folder for a second one.")
 
-# %% ../nbs/08a_classifier.ipynb #a2e2aef5
+# %% ../nbs/08a_classifier.ipynb #915e336a
 def _frozen(b, tr, te, *, cache, groups, **kw):
     "A classifier on features as they are"
     x = cached_features(b, tr.images, cache=cache)
@@ -278,13 +293,15 @@ def _tune(b, tr, idx, iters, seed):
     if iters: opts['iters'] = iters
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        head = probe_head(extract_features(b, tr.images[idx], progress=False), tr.labels[idx], len(tr.classes))
+        x = extract_features(b, tr.images[idx], progress=False)
+        head = probe_head(x, tr.labels[idx], len(tr.classes))
         model = nn.Sequential(copy.deepcopy(b), head).requires_grad_(True).to(memory_format=torch.channels_last)
-        one = Stills(tr.images[idx[:1]], tr.labels[idx[:1]], tr.classes, [''])
+        first = idx[:1]
+        one = Stills(tr.images[first], tr.labels[first], tr.classes, [''])
         finetune(model, tr, one, idx, points=1, seed=seed, **opts)
     return model.cpu().eval().requires_grad_(False)
 
-# %% ../nbs/08a_classifier.ipynb #e26c0506
+# %% ../nbs/08a_classifier.ipynb #397b117f
 def _tuned_scores(model, images):
     "Scores (N,K) of a backbone and a head"
     backbone, head = model
@@ -300,13 +317,14 @@ def _tuned(b, tr, te, *, groups, coverage, folds, iters, seed):
         known, where = np.ones(len(te), bool), 'held back'
     else:
         by_fold = lambda learn, out: _tuned_scores(_tune(b, tr, learn, iters, seed), tr.images[out])
-        scores, known = held_back_scores(by_fold, y, len(tr.classes), groups=groups, folds=min(folds, 3))
+        three = min(folds, 3)
+        scores, known = held_back_scores(by_fold, y, len(tr.classes), groups=groups, folds=three)
     of = None if groups is None else groups[known]
     found = _calibrate(scores[known], y[known], tr.classes, of, coverage, where)
     found['facts'] |= dict(coverage=coverage, strangers_refused=None)
     return Classifier(model[0], model[1], list(tr.classes), **found)
 
-# %% ../nbs/08a_classifier.ipynb #2d0eec4a
+# %% ../nbs/08a_classifier.ipynb #61ab0360
 def _provenance(backbone, b, tr, data, fine_tune):
     "What a classifier says of how it came about"
     from tempo.rows import code_version
@@ -314,10 +332,11 @@ def _provenance(backbone, b, tr, data, fine_tune):
     counts = np.bincount(tr.labels, minlength=len(tr.classes))
     stills = {c: int(n) for c,n in zip(tr.classes, counts)}
     path = data.path if isinstance(data, EvalData) else data
-    about = dict(backbone=Path(named).name, data=str(path) if isinstance(path, (str,Path)) else 'stills in memory')
+    where = str(path) if isinstance(path, (str,Path)) else 'stills in memory'
+    about = dict(backbone=Path(named).name, data=where)
     return about | dict(fine_tune=fine_tune, stills=stills, code=code_version(), backbone_meta=b.meta)
 
-# %% ../nbs/08a_classifier.ipynb #89a8e4ee
+# %% ../nbs/08a_classifier.ipynb #a44ef0c9
 def fit_classifier(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/`, a folder of class folders, `Stills`, or an `EvalData`
@@ -327,7 +346,7 @@ def fit_classifier(
     size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
     test:str=None, # Which folder was held back; None: `val` where there is one, else `test`, else stills are left out in turn
     groups=None, # What belongs together, as for `group_names`: whole groups are held back
-    coverage:float=.95, # Share of held-back stills that keep their answer; 1: every picture gets one
+    coverage:float=.99, # Share of held-back stills that keep their answer; 1: every picture gets one
     folds:int=5, # Parts that are left out in turn, where nothing was held back; 3 at most with `fine_tune`
     iters:int=None, # Iterations of `fine_tune`; None: the protocol's
     seed:int=0, # Of `fine_tune`
@@ -340,11 +359,12 @@ def fit_classifier(
     _check_classes(tr, data)
     b.size = tr.images.shape[1]
     kw = dict(groups=tr.groups, coverage=coverage, folds=folds)
-    c = _tuned(b, tr, te, iters=iters, seed=seed, **kw) if fine_tune else _frozen(b, tr, te, cache=cache, **kw)
+    if fine_tune: c = _tuned(b, tr, te, iters=iters, seed=seed, **kw)
+    else: c = _frozen(b, tr, te, cache=cache, **kw)
     c.facts |= _provenance(backbone, b, tr, data, fine_tune)
     return c
 
-# %% ../nbs/08a_classifier.ipynb #d44e537e
+# %% ../nbs/08a_classifier.ipynb #ea299aaf
 def _squared(a, size):
     "A picture in memory as a square of `size` pixels"
     a = np.asarray(a)
@@ -366,10 +386,10 @@ def _listed(images):
 
 def _batch(some, size):
     "Paths or pictures as (n,size,size,3) uint8"
-    if isinstance(some[0], (str,Path)): return np.stack([open_image(f, size) for f in some])
-    return np.stack([_squared(a, size) for a in some])
+    read = open_image if isinstance(some[0], (str,Path)) else _squared
+    return np.stack([read(one, size) for one in some])
 
-# %% ../nbs/08a_classifier.ipynb #5964ec15
+# %% ../nbs/08a_classifier.ipynb #4cd8b96e
 @patch
 def scores(self:Classifier,
     images, # (N,H,W,3) uint8, a list of pictures or paths, a path, or a folder
@@ -379,14 +399,15 @@ def scores(self:Classifier,
     "The score of each class"
     images = _listed(images)
     if not len(images): return np.zeros((0,len(self.classes)), np.float32)
-    batches = (_batch(images[i:i+bs], self.size) for i in range(0, len(images), bs))
     found = []
     with torch.no_grad():
-        for pictures in batches:
+        for i in range(0, len(images), bs):
+            pictures = _batch(images[i:i+bs], self.size)
             features = extract_features(self.backbone, pictures, bs=bs, progress=False)
             found.append(self.head(features).numpy())
     return np.concatenate(found)
 
+# %% ../nbs/08a_classifier.ipynb #ae7ffb52
 @patch
 def predict(self:Classifier,
     images, # (N,H,W,3) uint8, a list of pictures or paths, a path, or a folder
@@ -398,24 +419,50 @@ def predict(self:Classifier,
     scores = self.scores(images, bs=bs)
     return self.names(scores, none), self.probabilities(scores)
 
-# %% ../nbs/08a_classifier.ipynb #3abe3593
+# %% ../nbs/08a_classifier.ipynb #31f5734f
 def _share(x):
     "A share as the card writes it"
     return 'not measured' if x is None else f'{100*x:.0f} %'
 
+def _least(c):
+    "What an answer needs, in words"
+    if c.threshold is None: return 'every picture gets an answer'
+    reached = _share(c.facts.get('coverage'))
+    return f'an answer needs a score of {c.threshold:.3g}, which {reached} of the held-back stills reach'
+
+def _card_lines(c):
+    "What the card says, line by line"
+    f = c.facts
+    stills = [f'{k}: {n}' for k,n in f.get('stills', {}).items()]
+    return {
+        'classes': ', '.join(c.classes),
+        'labelled stills': ', '.join(stills) or 'not known',
+        'backbone': f"{f.get('backbone', '')} ({c.backbone.arch})",
+        'whole network trained': 'yes' if f.get('fine_tune') else 'no',
+        'pictures': f'RGB squares of {c.size} pixels',
+        'accuracy': accuracy_text(f).removeprefix('accuracy '),
+        'temperature': f'{c.temperature:.3g}',
+        NONE: _least(c),
+        'of a class that nobody labelled, refused': _share(f.get('strangers_refused')),
+        'code': f.get('code', '')}
+
+# %% ../nbs/08a_classifier.ipynb #b641ba07
+_CARD_USE = """
+```python
+from tempo.classifier import load_classifier
+classes, probabilities = load_classifier('{name}').predict('pictures/')
+```
+
+`tempo_predict {name} video.mp4` labels a video.
+"""
+
 def _card(c, name):
     "The card as Markdown"
-    f = c.facts
-    stills = ', '.join(f'{k}: {n}' for k,n in f.get('stills', {}).items())
-    least = 'every picture gets an answer' if c.threshold is None else f"an answer needs a score of {c.threshold:.3g}, which {_share(f.get('coverage'))} of the held-back stills reach"
-    lines = {'classes': ', '.join(c.classes), 'labelled stills': stills or 'not known', 'backbone': f"{f.get('backbone', '')} ({c.backbone.arch})",
-        'whole network trained': 'yes' if f.get('fine_tune') else 'no', 'pictures': f'RGB squares of {c.size} pixels', 'accuracy': accuracy_text(f).removeprefix('accuracy '),
-        'temperature': f'{c.temperature:.3g}', NONE: least, 'of a class that nobody labelled, refused': _share(f.get('strangers_refused')), 'code': f.get('code', '')}
-    table = ''.join(f'| {k} | {v} |\n' for k,v in lines.items())
-    use = f"```python\nfrom tempo.classifier import load_classifier\nclasses, probabilities = load_classifier('{name}').predict('pictures/')\n```"
-    return f'# {name}\n\n| | |\n|---|---|\n{table}\n{use}\n\n`tempo_predict {name} video.mp4` labels a video.\n'
+    rows = [f'| {k} | {v} |\n' for k,v in _card_lines(c).items()]
+    table = ''.join(rows)
+    return f'# {name}\n\n| | |\n|---|---|\n{table}' + _CARD_USE.format(name=name)
 
-# %% ../nbs/08a_classifier.ipynb #e7522cac
+# %% ../nbs/08a_classifier.ipynb #892aa591
 @patch
 def save(self:Classifier,
     path, # Ends in .safetensors; its card gets the same name with .md
@@ -427,35 +474,43 @@ def save(self:Classifier,
     about = dict(version=1, arch=b.arch, n_features=b.n_features, size=b.size, meta=b.meta)
     about |= dict(mean=b.mean.flatten().tolist(), std=b.std.flatten().tolist())
     about |= dict(classes=self.classes, temperature=self.temperature, threshold=self.threshold, facts=self.facts)
-    tensors = {f'backbone.{k}': v for k,v in b.body.state_dict().items()} | {f'head.{k}': v for k,v in self.head.state_dict().items()}
-    tensors = {k: v.detach().cpu().contiguous() for k,v in tensors.items()}
+    both = nn.ModuleDict(dict(backbone=b.body, head=self.head))
+    tensors = {k: v.detach().cpu().contiguous() for k,v in both.state_dict().items()}
     header = dict(tempo_classifier=json.dumps(about, default=str))
     with whole_file(path) as part: save_file(tensors, part, metadata=header)
     write_atomic(path.with_suffix('.md'), _card(self, path.name))
     return path
 
-# %% ../nbs/08a_classifier.ipynb #c8fa546a
+# %% ../nbs/08a_classifier.ipynb #a457052e
 def _number(v, least=-np.inf):
     "Whether a value of a header is a finite number above `least`"
-    return isinstance(v, (int,float)) and not isinstance(v, bool) and np.isfinite(v) and v>least
+    if isinstance(v, bool) or not isinstance(v, (int,float)): return False
+    return bool(np.isfinite(v)) and v>least
 
-def _wrong(head):
-    "What is wrong with a header; '' where nothing is"
-    if not isinstance(head, dict) or head.get('version')!=1: return 'its header is of another version'
-    names = head.get('classes')
-    if not isinstance(names, list) or len(names)<2 or not all(isinstance(n, str) for n in names): return 'its header has no class names'
-    if len(set(names))<len(names): return 'two classes have one name'
-    if not _number(head.get('temperature'), 0): return f"its temperature is {head.get('temperature')!r}"
-    if head.get('threshold') is not None and not _number(head['threshold']): return f"its threshold is {head['threshold']!r}"
-    for key in ('size','n_features'):
-        if type(head.get(key)) is not int or head[key]<1: return f'its {key} is {head.get(key)!r}'
-    for key in ('mean','std'):
-        v = head.get(key)
-        if not isinstance(v, list) or len(v)!=3 or not all(map(_number, v)): return f'its {key} is {v!r}'
-    if not isinstance(head.get('arch'), str) or not isinstance(head.get('facts'), dict): return 'its header is not complete'
-    return ''
+_CHECKS = dict(
+    version=lambda v: v==1,
+    arch=lambda v: isinstance(v, str),
+    n_features=lambda v: type(v) is int and v>0,
+    size=lambda v: type(v) is int and v>0,
+    mean=lambda v: _three(v),
+    std=lambda v: _three(v) and min(v)>0,
+    classes=lambda v: isinstance(v, list) and len(set(map(str, v)))==len(v)>1 and all(isinstance(n, str) for n in v),
+    temperature=lambda v: _number(v, 0),
+    threshold=lambda v: v is None or _number(v),
+    facts=lambda v: isinstance(v, dict),
+    meta=lambda v: isinstance(v, dict))
 
-# %% ../nbs/08a_classifier.ipynb #fa56e7bf
+def _three(v):
+    "Whether a value of a header is three numbers"
+    return isinstance(v, list) and len(v)==3 and all(map(_number, v))
+
+def _check_header(head):
+    "Refuse a header that says what no classifier says"
+    if not isinstance(head, dict): raise ValueError('its header is no table')
+    for key,fits in _CHECKS.items():
+        if not fits(head.get(key)): raise ValueError(f'its header says {key}={head.get(key)!r:.60}')
+
+# %% ../nbs/08a_classifier.ipynb #3b562a73
 def _head_of(tensors, head):
     "The head in a file's tensors, if they fit the header"
     F_, K = head['n_features'], len(head['classes'])
@@ -463,31 +518,34 @@ def _head_of(tensors, head):
     found = {name: tensors.get(f'head.{name}') for name in wanted}
     for name,shape in wanted.items():
         t = found[name]
-        if t is None or tuple(t.shape)!=shape: raise ValueError(f"head.{name} is {'missing' if t is None else tuple(t.shape)} and has to be {shape}")
+        there = 'missing' if t is None else tuple(t.shape)
+        if there!=shape: raise ValueError(f'head.{name} is {there} and has to be {shape}')
         if not torch.isfinite(t).all(): raise ValueError(f'head.{name} has values that are no numbers')
     return UnitLinear(**{name: t.float() for name,t in found.items()})
 
 def _body_of(tensors, head):
     "The backbone in a file's tensors"
     b = create_backbone(head['arch'], None)
-    try: b.body.load_state_dict({k.removeprefix('backbone.'): v for k,v in tensors.items() if k.startswith('backbone.')})
-    except RuntimeError as e: raise ValueError(f"its weights do not fit a {head['arch']}") from e
-    if b.n_features!=head['n_features']: raise ValueError(f"a {head['arch']} has {b.n_features} features and not {head['n_features']}")
+    weights = {k.removeprefix('backbone.'): v for k,v in tensors.items() if k.startswith('backbone.')}
+    try: b.body.load_state_dict(weights)
+    except RuntimeError as e: raise ValueError(f"its weights do not fit a {b.arch}") from e
+    wanted = head['n_features']
+    if b.n_features!=wanted: raise ValueError(f'a {b.arch} has {b.n_features} features and not {wanted}')
     keep = ('arch','n_features','mean','std','size')
     return Backbone(b.body, meta=head.get('meta'), **{k: head[k] for k in keep})
 
-# %% ../nbs/08a_classifier.ipynb #0b6eb36f
+# %% ../nbs/08a_classifier.ipynb #c993ef75
 def _read(path):
     "(header, tensors) of a file"
     with safe_open(path, 'pt') as f:
         about = f.metadata() or {}
-        if 'tempo_classifier' not in about:
-            raise ValueError('it is a backbone without classes' if 'tempo' in about else 'it has no header of a classifier')
+        if 'tempo' in about: raise ValueError('it is a backbone without classes')
+        if 'tempo_classifier' not in about: raise ValueError('it has no header of a classifier')
         head = json.loads(about['tempo_classifier'])
-        wrong = _wrong(head)
-        if wrong: raise ValueError(wrong)
+        _check_header(head)
         return head, {k: f.get_tensor(k) for k in f.keys()}
 
+# %% ../nbs/08a_classifier.ipynb #00677118
 def load_classifier(
     path, # A file that `Classifier.save` wrote
 )->Classifier:
@@ -504,24 +562,27 @@ def load_classifier(
     keep = ('classes','temperature','threshold','facts')
     return Classifier(backbone.eval(), linear.eval(), **{k: head[k] for k in keep})
 
-# %% ../nbs/08a_classifier.ipynb #d54fd32d
+# %% ../nbs/08a_classifier.ipynb #cdff1657
 class _Answers(nn.Module):
     "A classifier as one network: pictures in [0,1] → probabilities, and how far the best score lies above the threshold"
     def __init__(self, c):
         super().__init__()
         self.backbone, self.head = copy.deepcopy(c.backbone), copy.deepcopy(c.head)
-        self.temperature, self.threshold = c.temperature, -1e9 if c.threshold is None else c.threshold
+        self.temperature = c.temperature
+        self.threshold = -1e9 if c.threshold is None else c.threshold
 
     def forward(self, x):
         "Both outputs of a batch (N,3,H,W)"
         scores = self.head(self.backbone(x))
         return (scores/self.temperature).softmax(1), scores.amax(1)-self.threshold
 
+# %% ../nbs/08a_classifier.ipynb #c61cd91f
 def _write_onnx(net, x, path, names):
     "Write a network as ONNX, for batches of any number of pictures like `x`, with the class names"
     import onnx
-    torch.onnx.export(net, (x[:2],), path, input_names=['image'], output_names=['probabilities','evidence'], verbose=False,
-                      dynamic_shapes=({0:torch.export.Dim('batch')},), dynamo=True, external_data=False)
+    names_of = dict(input_names=['image'], output_names=['probabilities','evidence'])
+    any_number = {0: torch.export.Dim('batch')}
+    torch.onnx.export(net, (x[:2],), path, dynamic_shapes=(any_number,), dynamo=True, external_data=False, verbose=False, **names_of)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(classes=json.dumps(names)))
     onnx.save(model, path)
@@ -530,10 +591,11 @@ def _onnx_error(net, x, path):
     "Largest difference of the file's probabilities from PyTorch's"
     import onnxruntime
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    p,_ = session.run(None, dict(image=x.numpy()))
-    with torch.no_grad(): return float(abs(p-net(x)[0].numpy()).max())
+    got,_ = session.run(None, dict(image=x.numpy()))
+    with torch.no_grad(): want,_ = net(x)
+    return float(abs(got-want.numpy()).max())
 
-# %% ../nbs/08a_classifier.ipynb #c8e4e60f
+# %% ../nbs/08a_classifier.ipynb #8934202e
 @patch
 def export_onnx(self:Classifier,
     path, # Ends in .onnx
@@ -553,7 +615,7 @@ def export_onnx(self:Classifier,
         if not off<=tol: raise RuntimeError(f"{path} was not written: ONNX gives probabilities that differ from PyTorch's by {off:.1e}, more than tol={tol}")
     return path
 
-# %% ../nbs/08a_classifier.ipynb #90f52c95
+# %% ../nbs/08a_classifier.ipynb #53ee7a45
 @patch
 def plot_confusion(self:Classifier,
     ax=None, # Matplotlib axes; None: new ones
@@ -567,7 +629,7 @@ def plot_confusion(self:Classifier,
     ax.set(xlabel='said', ylabel='true')
     return ax
 
-# %% ../nbs/08a_classifier.ipynb #dd091822
+# %% ../nbs/08a_classifier.ipynb #aac7f8b1
 def mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from
@@ -577,9 +639,11 @@ def mistakes(
     truth = np.array(stills.classes, object)[stills.labels]
     wrong = np.flatnonzero(said!=truth)
     files = [str(stills.files[i]) for i in wrong]
-    table = pd.DataFrame(dict(still=wrong, file=files, true=truth[wrong], said=said[wrong], probability=p[wrong].max(1)))
+    columns = dict(still=wrong, file=files, true=truth[wrong], said=said[wrong])
+    table = pd.DataFrame(columns | dict(probability=p[wrong].max(1)))
     return table.sort_values('probability', ascending=False, ignore_index=True)
 
+# %% ../nbs/08a_classifier.ipynb #1c09a222
 def show_mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from
@@ -588,9 +652,11 @@ def show_mistakes(
     "The most confident mistakes as pictures"
     import matplotlib.pyplot as plt
     table = mistakes(classifier, stills).head(n)
-    fig,axs = plt.subplots(1, max(1, len(table)), figsize=(1.3*max(1, len(table)),1.8), layout='constrained', squeeze=False)
+    wide = max(1, len(table))
+    fig,axs = plt.subplots(1, wide, figsize=(1.3*wide,1.8), layout='constrained', squeeze=False)
     for ax,row in zip(axs[0], table.itertuples()):
         ax.imshow(stills.images[row.still])
-        ax.set_title(f'{row.true}, said {row.said}\n{row.probability:.0%}', fontsize=8)
+        title = f'{row.true}, said {row.said}\n{row.probability:.0%}'
+        ax.set_title(title, fontsize=8)
     for ax in axs[0]: ax.axis('off')
     return fig

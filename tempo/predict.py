@@ -6,7 +6,7 @@
 __all__ = ['video_scores', 'frame_log_probs', 'smooth', 'runs_of', 'segment_f1', 'Labels', 'predict_video', 'segments_file',
            'write_labels', 'class_colors', 'plot_timeline', 'label_videos']
 
-# %% ../nbs/08c_predict.ipynb #c1a21e45
+# %% ../nbs/08c_predict.ipynb #70559c41
 import csv, json, os, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from .video import find_sources, frame_files, missing_part, probe_video, read_fr
 from .backbones import weights_digest
 from .classifier import NONE, Classifier, load_classifier
 
-# %% ../nbs/08c_predict.ipynb #c2bb820c
+# %% ../nbs/08c_predict.ipynb #574e8bb8
 def video_scores(
     classifier:Classifier, # What looks at the frames
     path, # A video file, or a folder of frames
@@ -43,7 +43,7 @@ def video_scores(
         numbers, frames = [], []
     if frames: yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
 
-# %% ../nbs/08c_predict.ipynb #b97755dd
+# %% ../nbs/08c_predict.ipynb #bfb58e98
 def frame_log_probs(
     classifier:Classifier, # Whose scores these are
     scores, # (T,K)
@@ -57,7 +57,7 @@ def frame_log_probs(
     s -= s.max(1, keepdims=True)
     return (s-np.log(np.exp(s).sum(1, keepdims=True))).astype(np.float32)
 
-# %% ../nbs/08c_predict.ipynb #3fb3085a
+# %% ../nbs/08c_predict.ipynb #ce88417a
 def _forward(log_p, forward, weight, stay, switch):
     "Fill `forward` (T,K): how probable each class is in view of the frames up to this one"
     now = np.full(log_p.shape[1], 1/log_p.shape[1])
@@ -80,7 +80,7 @@ def _backward(log_p, forward, weight, stay, switch):
         later /= later.sum()
     return best, sure
 
-# %% ../nbs/08c_predict.ipynb #ee009800
+# %% ../nbs/08c_predict.ipynb #c9a6c6cc
 def smooth(
     log_p, # (T,K) log-probabilities of each frame alone, an array or a memory map
     rate:float, # Frames a second
@@ -91,8 +91,11 @@ def smooth(
 )->tuple: # (T,) index of the most probable class, (T,) its probability
     "The most probable class of each frame in view of all frames"
     T,K = log_p.shape
-    if stay<0 or looks<=0 or rate<=0: raise ValueError(f"stay={stay}, looks={looks}, rate={rate}: give seconds and numbers above 0 (stay=0: no smoothing)")
-    if not stay or T<2 or K<2: return np.argmax(log_p, 1).astype(np.int32), np.exp(np.max(log_p, 1))
+    if stay<0 or min(looks, rate)<=0:
+        raise ValueError(f'stay={stay}, looks={looks}, rate={rate}: give numbers above 0 (stay=0: no smoothing)')
+    if not stay or min(T, K)<2:
+        best = np.argmax(log_p, 1)
+        return best.astype(np.int32), np.exp(np.max(log_p, 1))
     leave = min(.5, 1/(stay*rate))
     switch = leave/(K-1)
     how = dict(weight=min(1, looks/rate), stay=1-leave-switch, switch=switch)
@@ -101,7 +104,7 @@ def smooth(
     _forward(log_p, forward, **how)
     return _backward(log_p, forward, **how)
 
-# %% ../nbs/08c_predict.ipynb #9fa0f6f0
+# %% ../nbs/08c_predict.ipynb #a72ac275
 def runs_of(
     labels, # (T,) what each frame shows
 )->list: # (start, stop, label): positions, stop is one past the last
@@ -112,6 +115,12 @@ def runs_of(
     edges = [0, *ends.tolist(), len(labels)]
     return [(a, b, labels[a]) for a,b in zip(edges, edges[1:])]
 
+def _overlap(a, b):
+    "What two segments have in common, as a share of what both cover"
+    common = min(a[1], b[1])-max(a[0], b[0])
+    together = max(a[1], b[1])-min(a[0], b[0])
+    return max(0, common)/together
+
 def segment_f1(
     found:list, # (start, stop, label) of what was found
     true:list, # (start, stop, label) of what was there
@@ -119,25 +128,26 @@ def segment_f1(
 )->float: # Between 0 and 1
     "How well segments were found, each at most once"
     left, right = list(true), 0
-    for a,b,label in found:
-        same = [s for s in left if s[2]==label]
-        over = lambda s: max(0, min(b,s[1])-max(a,s[0]))/(max(b,s[1])-min(a,s[0]))
-        best = max(same, key=over, default=None)
-        if best is None or over(best)<iou: continue
+    for segment in found:
+        same = [s for s in left if s[2]==segment[2]]
+        best = max(same, key=lambda s: _overlap(s, segment), default=None)
+        if best is None or _overlap(best, segment)<iou: continue
         left.remove(best)
         right += 1
     return 2*right/max(1, len(found)+len(true))
 
-# %% ../nbs/08c_predict.ipynb #59584ba0
+# %% ../nbs/08c_predict.ipynb #850a826b
 def _fingerprint(classifier, path, fps, bs):
     "What the scores of a source depend on"
     files = frame_files(path) if path.is_dir() else [path]
     stats = [f.stat() for f in files]
-    source = dict(path=str(path), files=len(files), size=sum(s.st_size for s in stats), changed=max(s.st_mtime_ns for s in stats))
+    size, changed = sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+    source = dict(path=str(path), files=len(files), size=size, changed=changed)
     b = classifier.backbone
     digest = weights_digest(b, *classifier.head.state_dict().values(), b.mean, b.std)
     return source | dict(digest=digest, pixels=classifier.size, fps=fps, bs=bs)
 
+# %% ../nbs/08c_predict.ipynb #cfbcec4b
 class _Spool:
     "The scores of one source in a file that only grows"
     def __init__(self, base, about, n_classes):
@@ -160,27 +170,31 @@ class _Spool:
         if not self.rows.stat().st_size: return np.zeros(0, self.kind)
         return np.memmap(self.rows, self.kind, 'r')
 
-# %% ../nbs/08c_predict.ipynb #b9ce632d
+# %% ../nbs/08c_predict.ipynb #be548db4
+def _check_read(path, info, frames, every):
+    "Refuse a video without frames, and warn where a part is missing"
+    if not len(frames): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
+    read = int(frames[-1]+every)
+    missing = '' if path.is_dir() else missing_part(path, info, read)
+    if missing: warnings.warn(f'{path} is not whole: {missing}. What could be read has its labels.', stacklevel=5)
+
 def _fill(spool, classifier, path, fps, bs, progress):
     "Bring the scores of a source to its end"
     if spool.done.exists(): return
     info, skip = probe_video(path), spool.whole_batches(bs)
     total = int(info['n']/thinning(info['fps'], fps))
-    with open(spool.rows, 'ab') as out, tqdm(total=max(total, skip), initial=skip, desc=path.name, unit='frame', disable=not progress) as bar:
+    shown = dict(total=max(total, skip), initial=skip, desc=path.name, unit='frame', disable=not progress)
+    with open(spool.rows, 'ab') as out, tqdm(**shown) as bar:
         for numbers,scores in video_scores(classifier, path, fps=fps, bs=bs, skip=skip):
             rows = np.zeros(len(numbers), spool.kind)
             rows['frame'], rows['scores'] = numbers, scores
             out.write(rows.tobytes())
             out.flush()
             bar.update(len(rows))
-    rows = spool.read()
-    if not len(rows): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
-    last = int(rows['frame'][-1]+thinning(info['fps'], fps))
-    missing = '' if path.is_dir() else missing_part(path, info, last)
-    if missing: warnings.warn(f'{path} is not whole: {missing}. What could be read has its labels.', stacklevel=4)
+    _check_read(path, info, spool.read()['frame'], thinning(info['fps'], fps))
     spool.done.touch()
 
-# %% ../nbs/08c_predict.ipynb #ef671ddd
+# %% ../nbs/08c_predict.ipynb #bbee53b2
 @dataclass
 class Labels:
     "What the frames of a video show"
@@ -194,7 +208,9 @@ class Labels:
     sure: np.ndarray  # (T,) how probable that is
 
     def __len__(self): return len(self.frames)
-    def __repr__(self): return f'Labels: {len(self)} frames of {self.path.name}, {len(self.segments())} segments'
+    def __repr__(self):
+        n = len(self.segments())
+        return f'Labels: {len(self)} frames of {self.path.name}, {n} segments'
     def names(self,
         smoothed:bool=True, # In view of all frames; False: each frame by itself
     )->np.ndarray: # (T,) class names
@@ -202,10 +218,10 @@ class Labels:
         return np.array(self.classes, object)[self.smoothed if smoothed else self.said]
     def segments(self)->list: # (start, stop, class name): numbers of frames, stop is one past the last
         "What is shown from where to where"
-        ends = np.append(self.frames, self.frames[-1:]+1)
-        return [(int(ends[a]), int(ends[b]), self.classes[k]) for a,b,k in runs_of(self.smoothed)]
+        ends = np.append(self.frames, self.frames[-1:]+1).tolist()
+        return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
 
-# %% ../nbs/08c_predict.ipynb #80ab5c8d
+# %% ../nbs/08c_predict.ipynb #ac352658
 _BLOCK = 4096     # frames that are turned into probabilities at once
 
 def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
@@ -213,7 +229,8 @@ def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
     rate = probe_video(path)['fps'] or rate
     names = [*classifier.classes, NONE] if none and classifier.threshold is not None else list(classifier.classes)
     log_p = np.memmap(scratch/'log_p', np.float32, 'w+', shape=(len(rows),len(names)))
-    said, probability = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.float32)
+    said = np.zeros(len(rows), np.int32)
+    probability = np.zeros(len(rows), np.float32)
     for i in range(0, len(rows), _BLOCK):
         scores = rows['scores'][i:i+_BLOCK]
         log_p[i:i+_BLOCK] = frame_log_probs(classifier, scores, none)
@@ -223,6 +240,7 @@ def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
     return Labels(path, names, np.array(rows['frame']), rate, said, probability, best, sure)
 
+# %% ../nbs/08c_predict.ipynb #ac0551cc
 @contextmanager
 def _workplace(folder):
     "A folder for one process at a time; None: a temporary one"
@@ -236,7 +254,7 @@ def _workplace(folder):
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/08c_predict.ipynb #a98e4fdf
+# %% ../nbs/08c_predict.ipynb #0dfee1fd
 def predict_video(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
@@ -251,19 +269,22 @@ def predict_video(
 )->list: # One `Labels` a source
     "What the frames of video show, each by itself and in view of all"
     c = load_classifier(classifier)
-    if fps is not None and fps<=0 or rate<=0 or bs<1: raise ValueError(f"fps={fps}, rate={rate}, bs={bs}: give numbers above 0")
+    if min(1 if fps is None else fps, rate, bs)<=0:
+        raise ValueError(f'fps={fps}, rate={rate}, bs={bs}: give numbers above 0')
     smooth(np.zeros((1,2)), rate, stay=stay)                        # refuses what it cannot use, before the work
     sources = find_sources(source)
     for path in sources: probe_video(path)
+    how = dict(fps=fps, rate=rate, stay=stay, none=none)
     out = []
     with _workplace(parts and Path(parts)) as folder:
         for k,path in enumerate(sources):
-            spool = _Spool(folder/f'{k:04}', _fingerprint(c, path, fps, bs), len(c.classes))
+            about = _fingerprint(c, path, fps, bs)
+            spool = _Spool(folder/f'{k:04}', about, len(c.classes))
             _fill(spool, c, path, fps, bs, progress)
-            out.append(_labels(c, path, spool.read(), fps=fps, rate=rate, stay=stay, none=none, scratch=folder))
+            out.append(_labels(c, path, spool.read(), scratch=folder, **how))
     return out
 
-# %% ../nbs/08c_predict.ipynb #8234cd1b
+# %% ../nbs/08c_predict.ipynb #0ec352d6
 def _shown(path):
     "A path as tables name it: below the working folder, or whole"
     here = Path.cwd()
@@ -280,15 +301,17 @@ def _frame_rows(l):
     "The rows of a `Labels`"
     file = _shown(l.path)
     for i,a,p,b in zip(l.frames.tolist(), l.said, l.probability, l.smoothed):
-        yield file, i, f'{i/l.rate:.3f}', l.classes[a], f'{p:.4f}', l.classes[b]
+        second = f'{i/l.rate:.3f}'
+        yield file, i, second, l.classes[a], f'{p:.4f}', l.classes[b]
 
 def _segment_rows(l):
     "The rows of the segments of a `Labels`"
     file = _shown(l.path)
     for start,stop,name in l.segments():
-        yield file, start, stop, f'{start/l.rate:.3f}', f'{stop/l.rate:.3f}', name
+        seconds = [f'{edge/l.rate:.3f}' for edge in (start,stop)]
+        yield file, start, stop, *seconds, name
 
-# %% ../nbs/08c_predict.ipynb #363c31ad
+# %% ../nbs/08c_predict.ipynb #a1f278f4
 _COLUMNS = ('file','frame','second','class','probability','smoothed')
 _SEGMENT_COLUMNS = ('file','start','stop','start_second','stop_second','class')
 
@@ -309,7 +332,7 @@ def write_labels(
     _write_table(segments, _SEGMENT_COLUMNS, (r for l in labels for r in _segment_rows(l)))
     return out, segments
 
-# %% ../nbs/08c_predict.ipynb #8b306fab
+# %% ../nbs/08c_predict.ipynb #b2c65731
 def class_colors(
     classes:list, # Names
 )->dict: # Name → (r,g,b) in [0,1]; grey for 'none of these'
@@ -328,18 +351,22 @@ def _shade(l, names, bins):
     np.add.at(shares, (rows[rows>=0],at[rows>=0]), 1)
     return shares/np.bincount(at, minlength=bins).clip(1)
 
+# %% ../nbs/08c_predict.ipynb #97e082c7
 def _timeline(l, ax):
     "The timeline of a `Labels`"
     segments = l.segments()
-    names = [n for n in l.classes if n in {s[2] for s in segments}]
-    colors, end = class_colors(l.classes), l.segments()[-1][1]/l.rate
-    ax.imshow(_shade(l, names, min(len(l), 600)), cmap='Greys', vmin=0, vmax=2, aspect='auto', extent=(0,end,len(names)-.5,-.5), interpolation='nearest')
+    seen = {name for *_,name in segments}
+    names = [n for n in l.classes if n in seen]
+    colors, end = class_colors(l.classes), segments[-1][1]/l.rate
+    where = dict(aspect='auto', extent=(0,end,len(names)-.5,-.5), interpolation='nearest')
+    shade = _shade(l, names, min(len(l), 600))
+    ax.imshow(shade, cmap='Greys', vmin=0, vmax=2, **where)
     for start,stop,name in segments:
-        ax.barh(names.index(name), (stop-start)/l.rate, left=start/l.rate, height=.5, color=colors[name])
+        seconds = (stop-start)/l.rate
+        ax.barh(names.index(name), seconds, left=start/l.rate, height=.5, color=colors[name])
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.set(title=l.path.name, xlabel='seconds')
 
-# %% ../nbs/08c_predict.ipynb #9955c525
 def plot_timeline(
     labels:list, # `Labels`, one plot each
 ): # A figure
@@ -347,11 +374,12 @@ def plot_timeline(
     import matplotlib.pyplot as plt
     rows = [max(1, len(set(l.smoothed.tolist()))) for l in labels]
     heights = [.8+.22*n for n in rows]
-    fig,axs = plt.subplots(len(labels), 1, figsize=(9,sum(heights)), height_ratios=heights, layout='constrained', squeeze=False)
+    look = dict(figsize=(9,sum(heights)), height_ratios=heights, layout='constrained')
+    fig,axs = plt.subplots(len(labels), 1, squeeze=False, **look)
     for l,ax in zip(labels, axs[:,0]): _timeline(l, ax)
     return fig
 
-# %% ../nbs/08c_predict.ipynb #73d5645c
+# %% ../nbs/08c_predict.ipynb #f34a159e
 def _strip(l, k, width, height):
     "The line of text under frame `k`, (height,width,3) uint8"
     name, alone = l.classes[l.smoothed[k]], l.classes[l.said[k]]
@@ -360,8 +388,10 @@ def _strip(l, k, width, height):
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0,0,6,height), fill=color)
     note = '' if alone==name else f'   (alone: {alone})'
-    draw.text((14,height//2), f'{name}  {100*l.sure[k]:.0f} %{note}', fill=(255,255,255), font=ImageFont.load_default(.55*height), anchor='lm')
-    draw.rectangle((0,height-3,round(width*(k+1)/len(l)),height), fill=color)
+    text, font = f'{name}  {l.sure[k]:.0%}{note}', ImageFont.load_default(.55*height)
+    draw.text((14,height//2), text, fill='white', font=font, anchor='lm')
+    passed = round(width*(k+1)/len(l))
+    draw.rectangle((0,height-3,passed,height), fill=color)
     return np.asarray(picture)
 
 def _labelled_frames(l, fps, side):
@@ -370,13 +400,14 @@ def _labelled_frames(l, fps, side):
     side = min(side, max(info['w'], info['h']))
     w,h = fit_dims(info['w'], info['h'], side, 'pad')
     x,y = (side-w)//2, (side-h)//2
-    w,h = max(2, w//2*2), max(2, h//2*2)
-    strip = max(24, side//16//2*2)
+    w,h = (max(2, v//2*2) for v in (w,h))
+    strip = max(24, side//32*2)
     for k,(_,frame) in enumerate(read_frames(l.path, side, fps=fps, fit='pad')):
         if k==len(l): return
-        yield np.concatenate([frame[y:y+h,x:x+w], _strip(l, k, w, strip)])
+        picture = frame[y:y+h,x:x+w]
+        yield np.concatenate([picture, _strip(l, k, w, strip)])
 
-# %% ../nbs/08c_predict.ipynb #e836e057
+# %% ../nbs/08c_predict.ipynb #6ec047ab
 @patch
 def write_video(self:Labels,
     path, # File to write, such as labelled.mp4
@@ -388,7 +419,7 @@ def write_video(self:Labels,
     rate = self.rate/thinning(self.rate, fps)
     return write_video(_labelled_frames(self, fps, side), path, fps=rate)
 
-# %% ../nbs/08c_predict.ipynb #5e7c9ebb
+# %% ../nbs/08c_predict.ipynb #e57fc9e9
 def _check_new(paths):
     "Refuse to write over anything"
     for p in paths:
@@ -404,7 +435,7 @@ def _outputs(out, video, n):
     if video and video.suffix not in ('.mp4','.mov','.mkv'): raise ValueError(f"{video}: end the name in .mp4, .mov or .mkv")
     return out, out.with_suffix('.png'), video
 
-# %% ../nbs/08c_predict.ipynb #7ce919ee
+# %% ../nbs/08c_predict.ipynb #f057edd0
 def label_videos(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
