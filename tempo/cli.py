@@ -305,7 +305,7 @@ def tempo_split(
         print(f'groups: {counts[0]} in train/, {counts[1]} in val/')
     load_eval_data(out, 64, masks=False)                           # warns of near duplicates
 
-# %% ../nbs/09_cli.ipynb #3139df5b
+# %% ../nbs/09_cli.ipynb #785d48e8
 @command
 def tempo_classify(
     path:str, # Backbone: a .safetensors or .pth file, or imagenet
@@ -322,15 +322,16 @@ def tempo_classify(
 ):
     "Fit a classifier on labelled stills, and say how often it is right"
     from tempo.classifier import fit_classifier
-    from tempo.pretrain import keep_memory
-    keep_memory()
     if Path(out).suffix!='.safetensors': raise ValueError(f'out={out}: end the name in .safetensors')
     if onnx and Path(onnx).suffix!='.onnx': raise ValueError(f'onnx={onnx}: end the name in .onnx')
+    if fine_tune:
+        from tempo.pretrain import keep_memory
+        keep_memory()
     c = fit_classifier(path, data, fine_tune=fine_tune, groups=groups_of(groups), test=test, coverage=coverage, size=size, arch=arch, seed=seed)
     print(f'wrote {c.save(out)}: {c}')
     if onnx: print(f'wrote {c.export_onnx(onnx)}')
 
-# %% ../nbs/09_cli.ipynb #50596861
+# %% ../nbs/09_cli.ipynb #24cc2b0a
 @command
 def tempo_predict(
     classifier:str, # File that tempo_classify wrote

@@ -6,7 +6,7 @@
 __all__ = ['video_scores', 'frame_log_probs', 'smooth', 'runs_of', 'segment_f1', 'Labels', 'predict_video', 'segments_file',
            'write_labels', 'class_colors', 'plot_timeline', 'label_videos']
 
-# %% ../nbs/08c_predict.ipynb #1327bd7a
+# %% ../nbs/08c_predict.ipynb #76d184a1
 import csv, json, os, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from .video import find_sources, frame_files, missing_part, probe_video, read_fr
 from .backbones import weights_digest
 from .classifier import NONE, Classifier, load_classifier
 
-# %% ../nbs/08c_predict.ipynb #1bb3bd39
+# %% ../nbs/08c_predict.ipynb #1eff7c5a
 def video_scores(
     classifier:Classifier, # What looks at the frames
     path, # A video file, or a folder of frames
@@ -43,7 +43,7 @@ def video_scores(
         numbers, frames = [], []
     if frames: yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
 
-# %% ../nbs/08c_predict.ipynb #b15d4d64
+# %% ../nbs/08c_predict.ipynb #4a9f2089
 def frame_log_probs(
     classifier:Classifier, # Whose scores these are
     scores, # (T,K)
@@ -57,7 +57,7 @@ def frame_log_probs(
     s -= s.max(1, keepdims=True)
     return (s-np.log(np.exp(s).sum(1, keepdims=True))).astype(np.float32)
 
-# %% ../nbs/08c_predict.ipynb #fe4fb23f
+# %% ../nbs/08c_predict.ipynb #94f938db
 def _forward(log_p, forward, weight, stay, switch):
     "Fill `forward` (T,K): how probable each class is in view of the frames up to this one"
     now = np.full(log_p.shape[1], 1/log_p.shape[1])
@@ -80,7 +80,7 @@ def _backward(log_p, forward, weight, stay, switch):
         later /= later.sum()
     return best, sure
 
-# %% ../nbs/08c_predict.ipynb #7a740481
+# %% ../nbs/08c_predict.ipynb #aa9402d0
 def smooth(
     log_p, # (T,K) log-probabilities of each frame alone, an array or a memory map
     rate:float, # Frames a second
@@ -104,7 +104,7 @@ def smooth(
     _forward(log_p, forward, **how)
     return _backward(log_p, forward, **how)
 
-# %% ../nbs/08c_predict.ipynb #4e7cb531
+# %% ../nbs/08c_predict.ipynb #4c99917a
 def runs_of(
     labels, # (T,) what each frame shows
 )->list: # (start, stop, label): positions, stop is one past the last
@@ -136,7 +136,7 @@ def segment_f1(
         right += 1
     return 2*right/max(1, len(found)+len(true))
 
-# %% ../nbs/08c_predict.ipynb #7225898d
+# %% ../nbs/08c_predict.ipynb #c9655703
 def _fingerprint(classifier, path, fps, bs):
     "What the scores of a source depend on"
     files = frame_files(path) if path.is_dir() else [path]
@@ -147,7 +147,7 @@ def _fingerprint(classifier, path, fps, bs):
     digest = weights_digest(b, *classifier.head.state_dict().values(), b.mean, b.std)
     return source | dict(digest=digest, pixels=classifier.size, fps=fps, bs=bs)
 
-# %% ../nbs/08c_predict.ipynb #fc27b38a
+# %% ../nbs/08c_predict.ipynb #75de93f2
 class _Spool:
     "The scores of one source in a file that only grows"
     def __init__(self, base, about, n_classes):
@@ -170,7 +170,7 @@ class _Spool:
         if not self.rows.stat().st_size: return np.zeros(0, self.kind)
         return np.memmap(self.rows, self.kind, 'r')
 
-# %% ../nbs/08c_predict.ipynb #42e11959
+# %% ../nbs/08c_predict.ipynb #4b934a04
 def _check_read(path, info, frames, every):
     "Refuse a video without frames, and warn where a part is missing"
     if not len(frames): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
@@ -194,7 +194,7 @@ def _fill(spool, classifier, path, fps, bs, progress):
     _check_read(path, info, spool.read()['frame'], thinning(info['fps'], fps))
     spool.done.touch()
 
-# %% ../nbs/08c_predict.ipynb #424d08bb
+# %% ../nbs/08c_predict.ipynb #a8eeaf15
 @dataclass
 class Labels:
     "What the frames of a video show"
@@ -221,7 +221,7 @@ class Labels:
         ends = np.append(self.frames, self.frames[-1:]+1).tolist()
         return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
 
-# %% ../nbs/08c_predict.ipynb #1d8eef54
+# %% ../nbs/08c_predict.ipynb #3c30a16d
 _BLOCK = 4096     # frames that are turned into probabilities at once
 
 def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
@@ -240,7 +240,7 @@ def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
     return Labels(path, names, np.array(rows['frame']), rate, said, probability, best, sure)
 
-# %% ../nbs/08c_predict.ipynb #6afe9b2b
+# %% ../nbs/08c_predict.ipynb #0a23f7b7
 @contextmanager
 def _workplace(folder):
     "A folder for one process at a time; None: a temporary one"
@@ -254,7 +254,7 @@ def _workplace(folder):
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/08c_predict.ipynb #8e8acc53
+# %% ../nbs/08c_predict.ipynb #ef2b3952
 def predict_video(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
@@ -284,7 +284,7 @@ def predict_video(
             out.append(_labels(c, path, spool.read(), scratch=folder, **how))
     return out
 
-# %% ../nbs/08c_predict.ipynb #33856322
+# %% ../nbs/08c_predict.ipynb #112b4796
 def _shown(path):
     "A path as tables name it: below the working folder, or whole"
     here = Path.cwd()
@@ -311,7 +311,7 @@ def _segment_rows(l):
         seconds = [f'{edge/l.rate:.3f}' for edge in (start,stop)]
         yield file, start, stop, *seconds, name
 
-# %% ../nbs/08c_predict.ipynb #c8d23a8a
+# %% ../nbs/08c_predict.ipynb #2f886f11
 _COLUMNS = ('file','frame','second','class','probability','smoothed')
 _SEGMENT_COLUMNS = ('file','start','stop','start_second','stop_second','class')
 
@@ -332,7 +332,7 @@ def write_labels(
     _write_table(segments, _SEGMENT_COLUMNS, (r for l in labels for r in _segment_rows(l)))
     return out, segments
 
-# %% ../nbs/08c_predict.ipynb #5dab7552
+# %% ../nbs/08c_predict.ipynb #0adb8b8a
 def class_colors(
     classes:list, # Names
 )->dict: # Name → (r,g,b) in [0,1]; grey for 'none of these'
@@ -351,7 +351,7 @@ def _shade(l, names, bins):
     np.add.at(shares, (rows[rows>=0],at[rows>=0]), 1)
     return shares/np.bincount(at, minlength=bins).clip(1)
 
-# %% ../nbs/08c_predict.ipynb #9eb6167f
+# %% ../nbs/08c_predict.ipynb #56cd5fbf
 def _timeline(l, ax):
     "The timeline of a `Labels`"
     segments = l.segments()
@@ -379,7 +379,7 @@ def plot_timeline(
     for l,ax in zip(labels, axs[:,0]): _timeline(l, ax)
     return fig
 
-# %% ../nbs/08c_predict.ipynb #1df29904
+# %% ../nbs/08c_predict.ipynb #61e0e521
 def _strip(l, k, width, height):
     "The line of text under frame `k`, (height,width,3) uint8"
     name, alone = l.classes[l.smoothed[k]], l.classes[l.said[k]]
@@ -407,7 +407,7 @@ def _labelled_frames(l, fps, side):
         picture = frame[y:y+h,x:x+w]
         yield np.concatenate([picture, _strip(l, k, w, strip)])
 
-# %% ../nbs/08c_predict.ipynb #5dab0b4c
+# %% ../nbs/08c_predict.ipynb #de6dc966
 @patch
 def write_video(self:Labels,
     path, # File to write, such as labelled.mp4
@@ -419,7 +419,7 @@ def write_video(self:Labels,
     rate = self.rate/thinning(self.rate, fps)
     return write_video(_labelled_frames(self, fps, side), path, fps=rate)
 
-# %% ../nbs/08c_predict.ipynb #3ce318f3
+# %% ../nbs/08c_predict.ipynb #97f15f41
 def _check_new(paths):
     "Refuse to write over anything"
     for p in paths:
@@ -435,7 +435,7 @@ def _outputs(out, video, n):
     if video and video.suffix not in ('.mp4','.mov','.mkv'): raise ValueError(f"{video}: end the name in .mp4, .mov or .mkv")
     return out, out.with_suffix('.png'), video
 
-# %% ../nbs/08c_predict.ipynb #b578eb94
+# %% ../nbs/08c_predict.ipynb #eb975a9e
 def label_videos(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
