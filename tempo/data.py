@@ -19,11 +19,11 @@ from tqdm import tqdm
 from .groups import group_names, split_groups
 from .utils import clear_errors, natural_key, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
-from .video import VIDEO_EXTS, find_sources, frame_files, missing_part, probe_video, read_frames, thinning
+from .video import VIDEO_EXTS, Reading, Unproven, find_sources, frame_files, probe_video, read_frames, thinning
 from .stills import USUAL_STILLS, Stills, labelled, labelled_draws, load_stills, span_labels, stills_counts, subset
 
 # %% ../nbs/00_data.ipynb #8e353d3d
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 
 def _stamp(f):
     "What changes when a file does: path, length (bytes) and time of change (ns)"
@@ -35,10 +35,11 @@ def shard_name(
     **settings, # What else decides the content: size, fps, fit
 )->str: # 16 hexadecimal digits
     "A name for the decoded `path` that changes when the file, the decoder or the settings do"
-    import decord
+    import av, decord
     files = [path] if Path(path).is_file() else frame_files(path)
     stamps = [_stamp(f) for f in files]
-    key = json.dumps([STORE_FORMAT, 'decord', decord.__version__, stamps, settings], sort_keys=True)
+    decoders = dict(decord=decord.__version__, av=av.__version__.split('.')[0])
+    key = json.dumps([STORE_FORMAT, decoders, stamps, settings], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 # %% ../nbs/00_data.ipynb #24b7c25b
@@ -53,7 +54,8 @@ def _write_frames(frames, dst, path, salvage, report):
         while True:
             try: i,a = next(frames)
             except StopIteration: return index, None
-            except Exception as e:      # decord raises DECORDError or RuntimeError, PyAV its own: all mean damage here
+            except Unproven: raise      # PyAV will read the file again
+            except Exception as e:      # a picture that cannot be opened, or what a decoder raises: all mean damage here
                 if salvage and index: return index, f'unreadable after frame {index[-1]}'
                 raise ValueError(_damaged(path, f'the decoder stopped after {len(index)} frames')) from e
             f.write(np.ascontiguousarray(a))
@@ -61,17 +63,18 @@ def _write_frames(frames, dst, path, salvage, report):
             if len(index)%100==0: report(len(index))
 
 # %% ../nbs/00_data.ipynb #efc99f18
-def _seal_shard(path, tmp, dst, index, fps, damage, salvage):
+def _parts(index, starts):
+    "Length, first and last number of each clip of a file; `index` are the numbers of the frames that were kept"
+    edges = [0, *np.searchsorted(index, starts).tolist(), len(index)]
+    return [(hi-lo, index[lo], index[hi-1]) for lo,hi in zip(edges, edges[1:]) if hi>lo]
+
+def _seal_shard(path, tmp, dst, index, reading, damage, salvage):
     "Check that the frames are all there, move them into place and write down what is known about them"
     if not index: raise ValueError(f"{path} holds no frame that can be decoded. Does it play? Leave it out if not.")
-    info = probe_video(path)
-    native = info['fps']
-    if not damage and Path(path).is_file():
-        read = index[-1]+thinning(native, fps)          # the frames after the last one that was kept were read, too
-        damage = missing_part(path, info, read) or None
+    damage = damage or reading.damage or None
     if damage and not salvage: raise ValueError(_damaged(path, damage))
-    kept = min(fps, native) if fps and native else native
-    facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=kept)
+    parts = _parts(index, reading.starts)
+    facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=reading.fps, parts=parts)
     os.replace(tmp, f'{dst}.u8')
     write_atomic(f'{dst}.json', json.dumps(facts))
     return facts
@@ -84,16 +87,21 @@ def write_shard(
     size:int, # Side of the square frames (pixels)
     fps:float=None, # Thin to this many frames a second
     fit:str='crop', # 'crop' or 'pad'
+    rate:float=None, # Frames a second of a folder of frames
     threads:int=0, # Decoder threads
     salvage:bool=False, # Keep what can be read of a damaged file
     report=noop, # Called with the number of frames written, now and then
-)->dict: # file, n, fps, first, last, damaged
+)->dict: # file, n, fps, first, last, damaged, parts
     "Decode one source into one shard; nothing is left behind when it fails"
     tmp = Path(f'{dst}.{uuid.uuid4().hex[:8]}.tmp')
-    frames = read_frames(path, size, fps=fps, fit=fit, threads=threads, salvage=salvage)
+    read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
     try:
-        index, damage = _write_frames(frames, tmp, path, salvage, report)
-        return _seal_shard(path, tmp, dst, index, fps, damage, salvage)
+        reading = read(decord=not salvage)
+        try: index, damage = _write_frames(iter(reading), tmp, path, salvage, report)
+        except Unproven:
+            reading = read()
+            index, damage = _write_frames(iter(reading), tmp, path, salvage, report)
+        return _seal_shard(path, tmp, dst, index, reading, damage, salvage)
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_data.ipynb #b9c9cfa8
@@ -230,12 +238,12 @@ def _say(**message):
     print(json.dumps(message), flush=True)
 
 def _worker():
-    "In a process of its own: one job as JSON on stdin, progress and the outcome as JSON lines on stdout"
-    job = json.load(sys.stdin)
-    try:
-        facts = write_shard(**job, threads=1, report=lambda n: _say(frames=n))
-        _say(done=facts)
-    except Exception as e: _say(error=str(e))
+    "In a process of its own: jobs as lines of JSON on stdin, progress and the outcome of each as lines of JSON on stdout"
+    for line in sys.stdin:
+        try:
+            facts = write_shard(**json.loads(line), threads=1, report=lambda n: _say(frames=n))
+            _say(done=facts)
+        except Exception as e: _say(error=str(e))
 
 def _start_worker():
     "A fresh Python that runs `_worker` and finds the same modules"
@@ -245,21 +253,35 @@ def _start_worker():
     return subprocess.Popen(command, text=True, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
 
 # %% ../nbs/00_data.ipynb #29d3850d
-def _decode_in_process(job, report):
-    "`write_shard(**job)` in a process of its own; its facts"
-    p = _start_worker()
+def _idle_worker(idle):
+    "A worker that waits for a job, or a new one"
+    while idle:
+        try: p = idle.pop()
+        except IndexError: break                         # another thread was faster
+        if p.poll() is None: return p
+    return _start_worker()
+
+def _end_worker(p):
+    "Stop a worker, whatever it does"
+    p.kill()
+    p.communicate()
+
+def _decode_in_process(job, report, idle):
+    "`write_shard(**job)` in a process of its own, of those in the list `idle` or a new one; its facts"
+    p = _idle_worker(idle)
+    alive = False
     try:
-        p.stdin.write(json.dumps(job))
-        p.stdin.close()
+        print(json.dumps(job), file=p.stdin, flush=True)
         for line in p.stdout:
             said = json.loads(line)
+            alive = 'frames' not in said                 # it has come to the end of its job
             if 'error' in said: raise ValueError(said['error'])
             if 'done' in said: return said['done']
             report(said['frames'])
         raise ValueError(f"{job['path']} crashed the decoder (exit code {p.wait()}). Re-encode it or leave it out.")
     finally:
-        p.kill()
-        p.wait()
+        if alive: idle.append(p)
+        else: _end_worker(p)
 
 # %% ../nbs/00_data.ipynb #4bbaf3d0
 class _Decoding:
@@ -268,6 +290,7 @@ class _Decoding:
         self.workers, self.on_error = workers, on_error
         self.bar = tqdm(total=total, unit='frame', disable=not show, desc='decoding')
         self.done, self.bad = {}, {}                      # by path: frames written, and what was wrong
+        self.idle = []                                    # processes that wait for a job
         self.stop = threading.Event()
 
     def report(self, path, n):
@@ -281,10 +304,11 @@ class _Decoding:
 def decode(self:_Decoding, job):
     "One job; where it fails, what can be saved, if that is wanted"
     report = functools.partial(self.report, job['path'])
-    try: facts = _decode_in_process(job, report) if self.workers else write_shard(**job, report=report)
+    run = lambda **job: _decode_in_process(job, report, self.idle) if self.workers else write_shard(**job, report=report)
+    try: facts = run(**job)
     except ValueError:
         if self.on_error=='raise': raise
-        try: facts = write_shard(**job, salvage=True)
+        try: facts = run(**job, salvage=True)
         except ValueError as e:
             self.bad[job['path']] = str(e)
             return
@@ -306,10 +330,13 @@ def in_parallel(self:_Decoding, jobs):
 @patch
 def run(self:_Decoding, jobs):
     "Every job; the failures as {path: message}"
-    with self.bar:
-        if self.workers: self.in_parallel(jobs)
-        else:
-            for job in jobs: self.decode(job)
+    try:
+        with self.bar:
+            if self.workers: self.in_parallel(jobs)
+            else:
+                for job in jobs: self.decode(job)
+    finally:
+        for p in self.idle: _end_worker(p)
     return self.bad
 
 # %% ../nbs/00_data.ipynb #011646d5
@@ -368,11 +395,12 @@ def _check_splits(splits):
 # %% ../nbs/00_data.ipynb #7f61a3bf
 def _split_clips(clips, splits, seed):
     "Give whole clips to the splits, in an order that `seed` draws"
-    order = np.random.default_rng(seed).permutation(len(clips))
-    edges = np.cumsum([0,*splits.values()])*len(clips)
+    files = list(dict.fromkeys(c.file for c in clips))                    # the clips of one file stay together
+    order = np.random.default_rng(seed).permutation(len(files))
+    edges = np.cumsum([0,*splits.values()])*len(files)
     edges = edges.round().astype(int)
-    for name,lo,hi in zip(splits, edges, edges[1:]):
-        for k in order[lo:hi]: clips[k].split = name
+    given = {files[k]: name for name,lo,hi in zip(splits, edges, edges[1:]) for k in order[lo:hi]}
+    for c in clips: c.split = given.get(c.file)
 
 def _split_whole_groups(clips, splits, seed):
     "Give whole groups of clips to the splits, and to each its share of every class where all are known"
@@ -386,11 +414,12 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
     clips, shards, lo = [], [], 0
     for f,name in named.items():
         facts = json.loads((path/'shards'/f'{name}.json').read_text())
-        n = facts.pop('n')
         group = groups and groups[f]
-        clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
-        shards.append((name,n))
-        lo += n
+        shards.append((name,facts.pop('n')))
+        for n,first,last in facts.pop('parts'):
+            facts |= dict(first=first, last=last)
+            clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
+            lo += n
     share_out = _split_whole_groups if groups else _split_clips
     if splits: share_out(clips, splits, seed)
     return dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
@@ -430,9 +459,9 @@ def _jobs(sources, named, path, settings):
         jobs.append(dict(path=str(f), dst=str(dst), **settings))
     return jobs
 
-def _frames_ahead(todo, fps):
+def _frames_ahead(todo, fps, rate=None):
     "About how many frames the sources in `todo` will give"
-    return int(sum(info['n']/thinning(info['fps'], fps) for info in todo.values()))
+    return int(sum(info['n']/thinning(info['fps'] or rate, fps) for info in todo.values()))
 
 # %% ../nbs/00_data.ipynb #c684a7ab
 @patch(cls_method=True)
@@ -445,8 +474,10 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
     _write_index(path, index)
     _clear_shards(path, set(named.values()))
     store = cls.open(path)
-    for c in store.clips:
-        if c.damaged: print(f'damaged: {c.file}: {c.damaged}, kept {len(c)} frames')
+    damaged = {c.file: c.damaged for c in store.clips if c.damaged}
+    for file,what in damaged.items():
+        n = sum(len(c) for c in store.clips if c.file==file)
+        print(f'damaged: {file}: {what}, kept {n} frames')
     return store
 
 # %% ../nbs/00_data.ipynb #067a1c5b
@@ -454,7 +485,7 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
 def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_of, on_error, workers, progress):
     "What one builder does while all others wait"
     jobs = _jobs(todo, named, path, settings)
-    total = _frames_ahead(todo, settings['fps'])
+    total = _frames_ahead(todo, settings['fps'], settings.get('rate'))
     _check_disk(path, total, settings['size'])
     if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
     bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
@@ -484,6 +515,12 @@ def _check_settings(size, fps, fit, on_error):
     if fps is not None and fps<=0: raise ValueError(f"fps={fps}: give frames a second above 0, or None to keep all")
     fit_dims(1, 1, size, fit)
 
+def _check_rates(sources, fps, rate):
+    "Refuse to thin folders of frames whose rate nobody gives"
+    if rate is not None and rate<=0: raise ValueError(f"rate={rate}: give the frames a second of the folders of frames, above 0")
+    for f in sources:
+        if fps and f.is_dir(): Reading(f, fps=fps, rate=rate)
+
 def _clip_groups(sources, groups, source):
     "The group of each source; where `source` is a folder, a table may lie in it"
     folder = None if isinstance(source, (list,tuple,L)) else Path(source).expanduser()
@@ -511,11 +548,13 @@ def build(cls:FrameStore,
     workers:int=None, # Processes that decode; None: one a core, 0: decode here
     progress:bool=True, # Show a progress bar
     seed:int=0, # Draws the splits
+    rate:float=None, # Frames a second of folders of frames, which no header says
 )->'FrameStore':
     "Decode `source` once; built again from the same input, it opens what is there"
     _check_settings(size, fps, fit, on_error)
-    settings = dict(size=size, fps=fps, fit=fit)
+    settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
     sources = find_sources(source)
+    _check_rates(sources, fps, rate)
     path = Path(path or store_path(source, **settings)).expanduser()
     _check_place(path)
     labels = {f: _label_of(label, f) for f in sources}
