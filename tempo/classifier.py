@@ -6,7 +6,7 @@
 __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_temperature', 'none_threshold', 'refused_strangers',
            'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'mistakes', 'show_mistakes']
 
-# %% ../nbs/08a_classifier.ipynb #f0c82561
+# %% ../nbs/08a_classifier.ipynb #6a4fa0ff
 import copy, importlib.util, json, warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from .evaldata import EvalData, load_eval_data
 from .semisup import PROTOCOLS, finetune
 from .statistics import mean_interval
 
-# %% ../nbs/08a_classifier.ipynb #ea5a6d3d
+# %% ../nbs/08a_classifier.ipynb #444fe524
 NONE = 'none of these'
 
 @dataclass
@@ -49,7 +49,7 @@ class Classifier:
         what = f'{len(self.classes)} classes, {self.backbone.arch} at {self.size} pixels'
         return f'Classifier: {what}, {accuracy_text(self.facts)}'
 
-# %% ../nbs/08a_classifier.ipynb #2a3727cf
+# %% ../nbs/08a_classifier.ipynb #091c7f09
 def accuracy_text(
     facts:dict, # Of a classifier
 )->str: # Such as 'accuracy 90.0 (76.9 to 96.0) % on 40 stills of val'
@@ -58,7 +58,7 @@ def accuracy_text(
     share = mean_interval(facts['accuracy'], facts['low'], facts['high'])
     return f"accuracy {share} % {facts['measured']}"
 
-# %% ../nbs/08a_classifier.ipynb #13b8ce94
+# %% ../nbs/08a_classifier.ipynb #6251d81a
 @patch
 def probabilities(self:Classifier,
     scores, # (N,K) as the head gives them
@@ -78,7 +78,7 @@ def names(self:Classifier,
     if none and self.threshold is not None: said[scores.max(1)<self.threshold] = NONE
     return said
 
-# %% ../nbs/08a_classifier.ipynb #20214704
+# %% ../nbs/08a_classifier.ipynb #733c07cb
 def _folds(y, groups, folds, seed):
     "(learnt from, left out) of each fold, by whole groups"
     unit = np.arange(len(y)) if groups is None else np.asarray(groups)
@@ -90,7 +90,7 @@ def _folds(y, groups, folds, seed):
         split = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
         return list(split.split(unit, y, unit))
 
-# %% ../nbs/08a_classifier.ipynb #0e074948
+# %% ../nbs/08a_classifier.ipynb #90e575e8
 def held_back_scores(
     fit, # A function of indices to learn from and indices to score that gives scores (len(second),K)
     y, # (N,) class indices
@@ -111,7 +111,7 @@ def held_back_scores(
         known[out] = True
     return scores, known
 
-# %% ../nbs/08a_classifier.ipynb #2c4f9f60
+# %% ../nbs/08a_classifier.ipynb #b0449886
 def _log_loss(scores, y, temperature):
     "Mean log loss of (n,K) scores, each still counted with a share of 1/(n+2) for the other classes"
     n,K = scores.shape
@@ -131,7 +131,7 @@ def fit_temperature(
     loss = lambda log_t: _log_loss(scores, y, float(np.exp(log_t)))
     return float(np.exp(minimize_scalar(loss, bounds=(-5,5), method='bounded').x))
 
-# %% ../nbs/08a_classifier.ipynb #61cfdd27
+# %% ../nbs/08a_classifier.ipynb #d9aedc4a
 def none_threshold(
     scores, # (n,K) scores of held-back stills
     coverage:float=.99, # Share of them that keep their answer
@@ -141,7 +141,7 @@ def none_threshold(
     if not len(scores) or coverage==1: return None
     return float(np.quantile(np.max(scores, 1), 1-coverage, method='lower'))
 
-# %% ../nbs/08a_classifier.ipynb #6d5f52bd
+# %% ../nbs/08a_classifier.ipynb #b8d1f2eb
 def refused_strangers(
     fit, # A function of (indices to learn from, their class indices, number of classes) that gives a head
     x, # (N,F) features of the labelled stills
@@ -167,7 +167,7 @@ def refused_strangers(
         shares.append(float((best<threshold).double().mean()))
     return float(np.mean(shares)) if shares else np.nan
 
-# %% ../nbs/08a_classifier.ipynb #71627386
+# %% ../nbs/08a_classifier.ipynb #54513b77
 def _effective(right, groups):
     "How many independent stills these are worth"
     names, of = np.unique(groups, return_inverse=True)
@@ -195,7 +195,7 @@ def share_interval(
     low, high = max(0, middle-half), min(1, middle+half)
     return float(p), float(low), float(high)
 
-# %% ../nbs/08a_classifier.ipynb #88501d4e
+# %% ../nbs/08a_classifier.ipynb #4f65f78c
 def _measured(scores, y, classes, groups, where):
     "What held-back scores say of a classifier: accuracy with its interval, and what was taken for what"
     if not len(y): return {}
@@ -212,7 +212,7 @@ def _calibrate(scores, y, classes, groups, coverage, where):
     facts = _measured(scores, y, classes, groups, where)
     return dict(temperature=fit_temperature(scores, y), threshold=none_threshold(scores, coverage), facts=facts)
 
-# %% ../nbs/08a_classifier.ipynb #de24bf7d
+# %% ../nbs/08a_classifier.ipynb #63391497
 def _held(head_of, x, y, n, held, groups, folds):
     "Scores, classes and groups of held-back stills, and where they are from"
     if held is not None:
@@ -225,7 +225,7 @@ def _held(head_of, x, y, n, held, groups, folds):
     of = None if groups is None else np.asarray(groups)[known]
     return scores[known], y[known], of, 'left out in turn'
 
-# %% ../nbs/08a_classifier.ipynb #054ec752
+# %% ../nbs/08a_classifier.ipynb #0fae4011
 def _strangers(fit, x, y, threshold, held):
     "`refused_strangers`, or None where nothing can be said"
     if threshold is None: return None
@@ -233,7 +233,7 @@ def _strangers(fit, x, y, threshold, held):
     share = refused_strangers(fit, x, y, threshold, **seen)
     return None if np.isnan(share) else share
 
-# %% ../nbs/08a_classifier.ipynb #5fef5d34
+# %% ../nbs/08a_classifier.ipynb #75c5cee5
 def head_classifier(
     backbone:Backbone, # Where the features come from
     x, # (N,F) features of the labelled stills
@@ -259,7 +259,7 @@ def head_classifier(
     found['facts'] |= dict(coverage=coverage, strangers_refused=_strangers(fit, x, y, found['threshold'], held))
     return Classifier(backbone, head, list(classes), **found)
 
-# %% ../nbs/08a_classifier.ipynb #4d8a875c
+# %% ../nbs/08a_classifier.ipynb #ecd8a21d
 def _sides(data, size, test, groups):
     "The stills to learn from, and those that are held back or None"
     if isinstance(data, Stills): return data, None
@@ -280,7 +280,7 @@ def _check_classes(stills, data):
     if len(stills.classes)>1: return
     raise ValueError(f"{data} has one class, {stills.classes[0]!r}. There is nothing to tell apart: add a folder for a second one.")
 
-# %% ../nbs/08a_classifier.ipynb #511d3b10
+# %% ../nbs/08a_classifier.ipynb #15a68c8a
 def _frozen(b, tr, te, *, cache, groups, **kw):
     "A classifier on features as they are"
     x = cached_features(b, tr.images, cache=cache)
@@ -301,7 +301,7 @@ def _tune(b, tr, idx, iters, seed):
         finetune(model, tr, one, idx, points=1, seed=seed, **opts)
     return model.cpu().eval().requires_grad_(False)
 
-# %% ../nbs/08a_classifier.ipynb #12b7ac13
+# %% ../nbs/08a_classifier.ipynb #8edb107d
 def _tuned_scores(model, images):
     "Scores (N,K) of a backbone and a head"
     backbone, head = model
@@ -324,7 +324,7 @@ def _tuned(b, tr, te, *, groups, coverage, folds, iters, seed):
     found['facts'] |= dict(coverage=coverage, strangers_refused=None)
     return Classifier(model[0], model[1], list(tr.classes), **found)
 
-# %% ../nbs/08a_classifier.ipynb #e2dc7dff
+# %% ../nbs/08a_classifier.ipynb #d467cb9f
 def _provenance(backbone, b, tr, data, fine_tune):
     "What a classifier says of how it came about"
     from tempo.rows import code_version
@@ -336,7 +336,7 @@ def _provenance(backbone, b, tr, data, fine_tune):
     about = dict(backbone=Path(named).name, data=where)
     return about | dict(fine_tune=fine_tune, stills=stills, code=code_version(), backbone_meta=b.meta)
 
-# %% ../nbs/08a_classifier.ipynb #5a754eee
+# %% ../nbs/08a_classifier.ipynb #3cf6748c
 def fit_classifier(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
     data, # A folder with `train/<class>/` and `val/<class>/`, a folder of class folders, `Stills`, or an `EvalData`
@@ -364,7 +364,7 @@ def fit_classifier(
     c.facts |= _provenance(backbone, b, tr, data, fine_tune)
     return c
 
-# %% ../nbs/08a_classifier.ipynb #0998089c
+# %% ../nbs/08a_classifier.ipynb #c993dbff
 def _squared(a, size):
     "A picture in memory as a square of `size` pixels"
     a = np.asarray(a)
@@ -389,7 +389,7 @@ def _batch(some, size):
     read = open_image if isinstance(some[0], (str,Path)) else _squared
     return np.stack([read(one, size) for one in some])
 
-# %% ../nbs/08a_classifier.ipynb #aa4085cc
+# %% ../nbs/08a_classifier.ipynb #5b779fce
 @patch
 def scores(self:Classifier,
     images, # (N,H,W,3) uint8, a list of pictures or paths, a path, or a folder
@@ -407,7 +407,7 @@ def scores(self:Classifier,
             found.append(self.head(features).numpy())
     return np.concatenate(found)
 
-# %% ../nbs/08a_classifier.ipynb #4aedc128
+# %% ../nbs/08a_classifier.ipynb #48cdf1cb
 @patch
 def predict(self:Classifier,
     images, # (N,H,W,3) uint8, a list of pictures or paths, a path, or a folder
@@ -419,7 +419,7 @@ def predict(self:Classifier,
     scores = self.scores(images, bs=bs)
     return self.names(scores, none), self.probabilities(scores)
 
-# %% ../nbs/08a_classifier.ipynb #25d31453
+# %% ../nbs/08a_classifier.ipynb #0bce08fe
 def _share(x):
     "A share as the card writes it"
     return 'not measured' if x is None else f'{100*x:.0f} %'
@@ -446,7 +446,7 @@ def _card_lines(c):
         'of a class that nobody labelled, refused': _share(f.get('strangers_refused')),
         'code': f.get('code', '')}
 
-# %% ../nbs/08a_classifier.ipynb #cc7c165e
+# %% ../nbs/08a_classifier.ipynb #ef7e9977
 _CARD_USE = """
 ```python
 from tempo.classifier import load_classifier
@@ -462,7 +462,7 @@ def _card(c, name):
     table = ''.join(rows)
     return f'# {name}\n\n| | |\n|---|---|\n{table}' + _CARD_USE.format(name=name)
 
-# %% ../nbs/08a_classifier.ipynb #93eb55e1
+# %% ../nbs/08a_classifier.ipynb #66ff25d1
 @patch
 def save(self:Classifier,
     path, # Ends in .safetensors; its card gets the same name with .md
@@ -481,7 +481,7 @@ def save(self:Classifier,
     write_atomic(path.with_suffix('.md'), _card(self, path.name))
     return path
 
-# %% ../nbs/08a_classifier.ipynb #30834442
+# %% ../nbs/08a_classifier.ipynb #bb7852b6
 def _number(v, least=-np.inf):
     "Whether a value of a header is a finite number above `least`"
     if isinstance(v, bool) or not isinstance(v, (int,float)): return False
@@ -510,7 +510,7 @@ def _check_header(head):
     for key,fits in _CHECKS.items():
         if not fits(head.get(key)): raise ValueError(f'its header says {key}={head.get(key)!r:.60}')
 
-# %% ../nbs/08a_classifier.ipynb #fec43bcf
+# %% ../nbs/08a_classifier.ipynb #9cbc26a0
 def _head_of(tensors, head):
     "The head in a file's tensors, if they fit the header"
     F_, K = head['n_features'], len(head['classes'])
@@ -534,7 +534,7 @@ def _body_of(tensors, head):
     keep = ('arch','n_features','mean','std','size')
     return Backbone(b.body, meta=head.get('meta'), **{k: head[k] for k in keep})
 
-# %% ../nbs/08a_classifier.ipynb #953d6b62
+# %% ../nbs/08a_classifier.ipynb #41e646f3
 def _read(path):
     "(header, tensors) of a file"
     with safe_open(path, 'pt') as f:
@@ -545,7 +545,7 @@ def _read(path):
         _check_header(head)
         return head, {k: f.get_tensor(k) for k in f.keys()}
 
-# %% ../nbs/08a_classifier.ipynb #8d9dea1d
+# %% ../nbs/08a_classifier.ipynb #29434781
 def load_classifier(
     path, # A file that `Classifier.save` wrote
 )->Classifier:
@@ -562,7 +562,7 @@ def load_classifier(
     keep = ('classes','temperature','threshold','facts')
     return Classifier(backbone.eval(), linear.eval(), **{k: head[k] for k in keep})
 
-# %% ../nbs/08a_classifier.ipynb #91cafce5
+# %% ../nbs/08a_classifier.ipynb #ac9cdcc7
 class _Answers(nn.Module):
     "A classifier as one network: pictures in [0,1] → probabilities, and how far the best score lies above the threshold"
     def __init__(self, c):
@@ -576,7 +576,7 @@ class _Answers(nn.Module):
         scores = self.head(self.backbone(x))
         return (scores/self.temperature).softmax(1), scores.amax(1)-self.threshold
 
-# %% ../nbs/08a_classifier.ipynb #4051d7fb
+# %% ../nbs/08a_classifier.ipynb #0f2e1012
 def _write_onnx(net, x, path, names):
     "Write a network as ONNX, for batches of any number of pictures like `x`, with the class names"
     import onnx
@@ -595,7 +595,7 @@ def _onnx_error(net, x, path):
     with torch.no_grad(): want,_ = net(x)
     return float(abs(got-want.numpy()).max())
 
-# %% ../nbs/08a_classifier.ipynb #781089f0
+# %% ../nbs/08a_classifier.ipynb #53db92b4
 @patch
 def export_onnx(self:Classifier,
     path, # Ends in .onnx
@@ -615,7 +615,7 @@ def export_onnx(self:Classifier,
         if not off<=tol: raise RuntimeError(f"{path} was not written: ONNX gives probabilities that differ from PyTorch's by {off:.1e}, more than tol={tol}")
     return path
 
-# %% ../nbs/08a_classifier.ipynb #a8550dc7
+# %% ../nbs/08a_classifier.ipynb #560e45c2
 @patch
 def plot_confusion(self:Classifier,
     ax=None, # Matplotlib axes; None: new ones
@@ -629,7 +629,7 @@ def plot_confusion(self:Classifier,
     ax.set(xlabel='said', ylabel='true')
     return ax
 
-# %% ../nbs/08a_classifier.ipynb #6c5651b4
+# %% ../nbs/08a_classifier.ipynb #e5793b0e
 def mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from
@@ -643,7 +643,7 @@ def mistakes(
     table = pd.DataFrame(columns | dict(probability=p[wrong].max(1)))
     return table.sort_values('probability', ascending=False, ignore_index=True)
 
-# %% ../nbs/08a_classifier.ipynb #bd33e531
+# %% ../nbs/08a_classifier.ipynb #3b2e5187
 def show_mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from

@@ -6,7 +6,7 @@
 __all__ = ['video_scores', 'frame_log_probs', 'smooth', 'runs_of', 'segment_f1', 'Labels', 'predict_video', 'segments_file',
            'write_labels', 'class_colors', 'plot_timeline', 'label_videos']
 
-# %% ../nbs/08c_predict.ipynb #76d184a1
+# %% ../nbs/08c_predict.ipynb #06bf0c33
 import csv, json, os, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,22 +19,24 @@ from tqdm import tqdm
 from .utils import whole_file
 from .pictures import fit_dims
 from .synthetic import write_video
-from .video import find_sources, frame_files, missing_part, probe_video, read_frames, thinning
+from .video import Reading, find_sources, frame_files, probe_video, read_frames, thinning
 from .backbones import weights_digest
 from .classifier import NONE, Classifier, load_classifier
 
-# %% ../nbs/08c_predict.ipynb #1eff7c5a
+# %% ../nbs/08c_predict.ipynb #1bc35d7f
 def video_scores(
     classifier:Classifier, # What looks at the frames
     path, # A video file, or a folder of frames
     *,
     fps:float=None, # Look at this many frames a second; None: at all
+    rate:float=30., # Frames a second of a folder of frames
     bs:int=64, # Frames a batch
     skip:int=0, # Frames that are passed over, of those that would be looked at
 ): # Yields (numbers of the frames (n,), scores (n,K)), a batch at a time
     "The scores of the frames of a video, in order"
     numbers, frames = [], []
-    for k,(i,frame) in enumerate(read_frames(path, classifier.size, fps=fps)):
+    reading = Reading(path, classifier.size, fps=fps, rate=rate)
+    for k,(i,frame) in enumerate(reading):
         if k<skip: continue
         numbers.append(i)
         frames.append(frame)
@@ -42,8 +44,9 @@ def video_scores(
         yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
         numbers, frames = [], []
     if frames: yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
+    if reading.damage: warnings.warn(f'{path} is not whole: {reading.damage}. What could be read has its labels.', stacklevel=3)
 
-# %% ../nbs/08c_predict.ipynb #4a9f2089
+# %% ../nbs/08c_predict.ipynb #2e4fbc12
 def frame_log_probs(
     classifier:Classifier, # Whose scores these are
     scores, # (T,K)
@@ -57,7 +60,7 @@ def frame_log_probs(
     s -= s.max(1, keepdims=True)
     return (s-np.log(np.exp(s).sum(1, keepdims=True))).astype(np.float32)
 
-# %% ../nbs/08c_predict.ipynb #94f938db
+# %% ../nbs/08c_predict.ipynb #f18795a4
 def _forward(log_p, forward, weight, stay, switch):
     "Fill `forward` (T,K): how probable each class is in view of the frames up to this one"
     now = np.full(log_p.shape[1], 1/log_p.shape[1])
@@ -80,7 +83,7 @@ def _backward(log_p, forward, weight, stay, switch):
         later /= later.sum()
     return best, sure
 
-# %% ../nbs/08c_predict.ipynb #aa9402d0
+# %% ../nbs/08c_predict.ipynb #a73a8d1e
 def smooth(
     log_p, # (T,K) log-probabilities of each frame alone, an array or a memory map
     rate:float, # Frames a second
@@ -104,7 +107,7 @@ def smooth(
     _forward(log_p, forward, **how)
     return _backward(log_p, forward, **how)
 
-# %% ../nbs/08c_predict.ipynb #4c99917a
+# %% ../nbs/08c_predict.ipynb #4872f68e
 def runs_of(
     labels, # (T,) what each frame shows
 )->list: # (start, stop, label): positions, stop is one past the last
@@ -136,8 +139,8 @@ def segment_f1(
         right += 1
     return 2*right/max(1, len(found)+len(true))
 
-# %% ../nbs/08c_predict.ipynb #c9655703
-def _fingerprint(classifier, path, fps, bs):
+# %% ../nbs/08c_predict.ipynb #2faff78b
+def _fingerprint(classifier, path, **how):
     "What the scores of a source depend on"
     files = frame_files(path) if path.is_dir() else [path]
     stats = [f.stat() for f in files]
@@ -145,9 +148,9 @@ def _fingerprint(classifier, path, fps, bs):
     source = dict(path=str(path), files=len(files), size=size, changed=changed)
     b = classifier.backbone
     digest = weights_digest(b, *classifier.head.state_dict().values(), b.mean, b.std)
-    return source | dict(digest=digest, pixels=classifier.size, fps=fps, bs=bs)
+    return source | dict(digest=digest, pixels=classifier.size, **how)
 
-# %% ../nbs/08c_predict.ipynb #75de93f2
+# %% ../nbs/08c_predict.ipynb #68220029
 class _Spool:
     "The scores of one source in a file that only grows"
     def __init__(self, base, about, n_classes):
@@ -170,31 +173,24 @@ class _Spool:
         if not self.rows.stat().st_size: return np.zeros(0, self.kind)
         return np.memmap(self.rows, self.kind, 'r')
 
-# %% ../nbs/08c_predict.ipynb #4b934a04
-def _check_read(path, info, frames, every):
-    "Refuse a video without frames, and warn where a part is missing"
-    if not len(frames): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
-    read = int(frames[-1]+every)
-    missing = '' if path.is_dir() else missing_part(path, info, read)
-    if missing: warnings.warn(f'{path} is not whole: {missing}. What could be read has its labels.', stacklevel=5)
-
-def _fill(spool, classifier, path, fps, bs, progress):
+# %% ../nbs/08c_predict.ipynb #31282430
+def _fill(spool, classifier, path, *, fps, rate, bs, progress):
     "Bring the scores of a source to its end"
     if spool.done.exists(): return
     info, skip = probe_video(path), spool.whole_batches(bs)
-    total = int(info['n']/thinning(info['fps'], fps))
+    total = int(info['n']/thinning(info['fps'] or rate, fps))
     shown = dict(total=max(total, skip), initial=skip, desc=path.name, unit='frame', disable=not progress)
     with open(spool.rows, 'ab') as out, tqdm(**shown) as bar:
-        for numbers,scores in video_scores(classifier, path, fps=fps, bs=bs, skip=skip):
+        for numbers,scores in video_scores(classifier, path, fps=fps, rate=rate, bs=bs, skip=skip):
             rows = np.zeros(len(numbers), spool.kind)
             rows['frame'], rows['scores'] = numbers, scores
             out.write(rows.tobytes())
             out.flush()
             bar.update(len(rows))
-    _check_read(path, info, spool.read()['frame'], thinning(info['fps'], fps))
+    if not len(spool.read()): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
     spool.done.touch()
 
-# %% ../nbs/08c_predict.ipynb #a8eeaf15
+# %% ../nbs/08c_predict.ipynb #ac203a0c
 @dataclass
 class Labels:
     "What the frames of a video show"
@@ -221,7 +217,7 @@ class Labels:
         ends = np.append(self.frames, self.frames[-1:]+1).tolist()
         return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
 
-# %% ../nbs/08c_predict.ipynb #3c30a16d
+# %% ../nbs/08c_predict.ipynb #28109c6d
 _BLOCK = 4096     # frames that are turned into probabilities at once
 
 def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
@@ -240,7 +236,7 @@ def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
     return Labels(path, names, np.array(rows['frame']), rate, said, probability, best, sure)
 
-# %% ../nbs/08c_predict.ipynb #0a23f7b7
+# %% ../nbs/08c_predict.ipynb #dc4cc375
 @contextmanager
 def _workplace(folder):
     "A folder for one process at a time; None: a temporary one"
@@ -254,7 +250,7 @@ def _workplace(folder):
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/08c_predict.ipynb #ef2b3952
+# %% ../nbs/08c_predict.ipynb #bd912c45
 def predict_video(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
@@ -278,13 +274,13 @@ def predict_video(
     out = []
     with _workplace(parts and Path(parts)) as folder:
         for k,path in enumerate(sources):
-            about = _fingerprint(c, path, fps, bs)
+            about = _fingerprint(c, path, fps=fps, rate=rate, bs=bs)
             spool = _Spool(folder/f'{k:04}', about, len(c.classes))
-            _fill(spool, c, path, fps, bs, progress)
+            _fill(spool, c, path, fps=fps, rate=rate, bs=bs, progress=progress)
             out.append(_labels(c, path, spool.read(), scratch=folder, **how))
     return out
 
-# %% ../nbs/08c_predict.ipynb #112b4796
+# %% ../nbs/08c_predict.ipynb #de4c2e66
 def _shown(path):
     "A path as tables name it: below the working folder, or whole"
     here = Path.cwd()
@@ -311,7 +307,7 @@ def _segment_rows(l):
         seconds = [f'{edge/l.rate:.3f}' for edge in (start,stop)]
         yield file, start, stop, *seconds, name
 
-# %% ../nbs/08c_predict.ipynb #2f886f11
+# %% ../nbs/08c_predict.ipynb #f2124e9a
 _COLUMNS = ('file','frame','second','class','probability','smoothed')
 _SEGMENT_COLUMNS = ('file','start','stop','start_second','stop_second','class')
 
@@ -332,7 +328,7 @@ def write_labels(
     _write_table(segments, _SEGMENT_COLUMNS, (r for l in labels for r in _segment_rows(l)))
     return out, segments
 
-# %% ../nbs/08c_predict.ipynb #0adb8b8a
+# %% ../nbs/08c_predict.ipynb #8e200ae6
 def class_colors(
     classes:list, # Names
 )->dict: # Name → (r,g,b) in [0,1]; grey for 'none of these'
@@ -351,7 +347,7 @@ def _shade(l, names, bins):
     np.add.at(shares, (rows[rows>=0],at[rows>=0]), 1)
     return shares/np.bincount(at, minlength=bins).clip(1)
 
-# %% ../nbs/08c_predict.ipynb #56cd5fbf
+# %% ../nbs/08c_predict.ipynb #43c2e172
 def _timeline(l, ax):
     "The timeline of a `Labels`"
     segments = l.segments()
@@ -379,7 +375,7 @@ def plot_timeline(
     for l,ax in zip(labels, axs[:,0]): _timeline(l, ax)
     return fig
 
-# %% ../nbs/08c_predict.ipynb #61e0e521
+# %% ../nbs/08c_predict.ipynb #65e55884
 def _strip(l, k, width, height):
     "The line of text under frame `k`, (height,width,3) uint8"
     name, alone = l.classes[l.smoothed[k]], l.classes[l.said[k]]
@@ -402,12 +398,12 @@ def _labelled_frames(l, fps, side):
     x,y = (side-w)//2, (side-h)//2
     w,h = (max(2, v//2*2) for v in (w,h))
     strip = max(24, side//32*2)
-    for k,(_,frame) in enumerate(read_frames(l.path, side, fps=fps, fit='pad')):
+    for k,(_,frame) in enumerate(read_frames(l.path, side, fps=fps, fit='pad', rate=l.rate, salvage=True)):
         if k==len(l): return
         picture = frame[y:y+h,x:x+w]
         yield np.concatenate([picture, _strip(l, k, w, strip)])
 
-# %% ../nbs/08c_predict.ipynb #de6dc966
+# %% ../nbs/08c_predict.ipynb #6c4b3637
 @patch
 def write_video(self:Labels,
     path, # File to write, such as labelled.mp4
@@ -419,7 +415,7 @@ def write_video(self:Labels,
     rate = self.rate/thinning(self.rate, fps)
     return write_video(_labelled_frames(self, fps, side), path, fps=rate)
 
-# %% ../nbs/08c_predict.ipynb #97f15f41
+# %% ../nbs/08c_predict.ipynb #2eb18ff7
 def _check_new(paths):
     "Refuse to write over anything"
     for p in paths:
@@ -435,7 +431,7 @@ def _outputs(out, video, n):
     if video and video.suffix not in ('.mp4','.mov','.mkv'): raise ValueError(f"{video}: end the name in .mp4, .mov or .mkv")
     return out, out.with_suffix('.png'), video
 
-# %% ../nbs/08c_predict.ipynb #eb975a9e
+# %% ../nbs/08c_predict.ipynb #602d6efa
 def label_videos(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
