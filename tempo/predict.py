@@ -6,7 +6,7 @@
 __all__ = ['video_scores', 'frame_log_probs', 'smooth', 'runs_of', 'segment_f1', 'Labels', 'predict_video', 'segments_file',
            'write_labels', 'class_colors', 'plot_timeline', 'label_videos']
 
-# %% ../nbs/08c_predict.ipynb #06bf0c33
+# %% ../nbs/08c_predict.ipynb #6bbd22d6
 import csv, json, os, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from .video import Reading, find_sources, frame_files, probe_video, read_frames,
 from .backbones import weights_digest
 from .classifier import NONE, Classifier, load_classifier
 
-# %% ../nbs/08c_predict.ipynb #1bc35d7f
+# %% ../nbs/08c_predict.ipynb #92bcb118
 def video_scores(
     classifier:Classifier, # What looks at the frames
     path, # A video file, or a folder of frames
@@ -46,7 +46,7 @@ def video_scores(
     if frames: yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
     if reading.damage: warnings.warn(f'{path} is not whole: {reading.damage}. What could be read has its labels.', stacklevel=3)
 
-# %% ../nbs/08c_predict.ipynb #2e4fbc12
+# %% ../nbs/08c_predict.ipynb #73871f23
 def frame_log_probs(
     classifier:Classifier, # Whose scores these are
     scores, # (T,K)
@@ -60,7 +60,7 @@ def frame_log_probs(
     s -= s.max(1, keepdims=True)
     return (s-np.log(np.exp(s).sum(1, keepdims=True))).astype(np.float32)
 
-# %% ../nbs/08c_predict.ipynb #f18795a4
+# %% ../nbs/08c_predict.ipynb #1eff6135
 def _forward(log_p, forward, weight, stay, switch):
     "Fill `forward` (T,K): how probable each class is in view of the frames up to this one"
     now = np.full(log_p.shape[1], 1/log_p.shape[1])
@@ -83,7 +83,7 @@ def _backward(log_p, forward, weight, stay, switch):
         later /= later.sum()
     return best, sure
 
-# %% ../nbs/08c_predict.ipynb #a73a8d1e
+# %% ../nbs/08c_predict.ipynb #d7a0bd74
 def smooth(
     log_p, # (T,K) log-probabilities of each frame alone, an array or a memory map
     rate:float, # Frames a second
@@ -107,7 +107,7 @@ def smooth(
     _forward(log_p, forward, **how)
     return _backward(log_p, forward, **how)
 
-# %% ../nbs/08c_predict.ipynb #4872f68e
+# %% ../nbs/08c_predict.ipynb #9121ead5
 def runs_of(
     labels, # (T,) what each frame shows
 )->list: # (start, stop, label): positions, stop is one past the last
@@ -139,7 +139,7 @@ def segment_f1(
         right += 1
     return 2*right/max(1, len(found)+len(true))
 
-# %% ../nbs/08c_predict.ipynb #2faff78b
+# %% ../nbs/08c_predict.ipynb #171025b8
 def _fingerprint(classifier, path, **how):
     "What the scores of a source depend on"
     files = frame_files(path) if path.is_dir() else [path]
@@ -150,7 +150,7 @@ def _fingerprint(classifier, path, **how):
     digest = weights_digest(b, *classifier.head.state_dict().values(), b.mean, b.std)
     return source | dict(digest=digest, pixels=classifier.size, **how)
 
-# %% ../nbs/08c_predict.ipynb #68220029
+# %% ../nbs/08c_predict.ipynb #ee39c2fe
 class _Spool:
     "The scores of one source in a file that only grows"
     def __init__(self, base, about, n_classes):
@@ -173,7 +173,7 @@ class _Spool:
         if not self.rows.stat().st_size: return np.zeros(0, self.kind)
         return np.memmap(self.rows, self.kind, 'r')
 
-# %% ../nbs/08c_predict.ipynb #31282430
+# %% ../nbs/08c_predict.ipynb #b6c0a559
 def _fill(spool, classifier, path, *, fps, rate, bs, progress):
     "Bring the scores of a source to its end"
     if spool.done.exists(): return
@@ -190,7 +190,7 @@ def _fill(spool, classifier, path, *, fps, rate, bs, progress):
     if not len(spool.read()): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
     spool.done.touch()
 
-# %% ../nbs/08c_predict.ipynb #ac203a0c
+# %% ../nbs/08c_predict.ipynb #c9f8bf6a
 @dataclass
 class Labels:
     "What the frames of a video show"
@@ -217,7 +217,7 @@ class Labels:
         ends = np.append(self.frames, self.frames[-1:]+1).tolist()
         return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
 
-# %% ../nbs/08c_predict.ipynb #28109c6d
+# %% ../nbs/08c_predict.ipynb #23ee667f
 _BLOCK = 4096     # frames that are turned into probabilities at once
 
 def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
@@ -236,7 +236,7 @@ def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
     return Labels(path, names, np.array(rows['frame']), rate, said, probability, best, sure)
 
-# %% ../nbs/08c_predict.ipynb #dc4cc375
+# %% ../nbs/08c_predict.ipynb #305387ac
 @contextmanager
 def _workplace(folder):
     "A folder for one process at a time; None: a temporary one"
@@ -250,7 +250,7 @@ def _workplace(folder):
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/08c_predict.ipynb #bd912c45
+# %% ../nbs/08c_predict.ipynb #86c50c74
 def predict_video(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
@@ -280,7 +280,7 @@ def predict_video(
             out.append(_labels(c, path, spool.read(), scratch=folder, **how))
     return out
 
-# %% ../nbs/08c_predict.ipynb #de4c2e66
+# %% ../nbs/08c_predict.ipynb #aa5f7dc4
 def _shown(path):
     "A path as tables name it: below the working folder, or whole"
     here = Path.cwd()
@@ -307,7 +307,7 @@ def _segment_rows(l):
         seconds = [f'{edge/l.rate:.3f}' for edge in (start,stop)]
         yield file, start, stop, *seconds, name
 
-# %% ../nbs/08c_predict.ipynb #f2124e9a
+# %% ../nbs/08c_predict.ipynb #b5ea057f
 _COLUMNS = ('file','frame','second','class','probability','smoothed')
 _SEGMENT_COLUMNS = ('file','start','stop','start_second','stop_second','class')
 
@@ -328,7 +328,7 @@ def write_labels(
     _write_table(segments, _SEGMENT_COLUMNS, (r for l in labels for r in _segment_rows(l)))
     return out, segments
 
-# %% ../nbs/08c_predict.ipynb #8e200ae6
+# %% ../nbs/08c_predict.ipynb #76746d8f
 def class_colors(
     classes:list, # Names
 )->dict: # Name → (r,g,b) in [0,1]; grey for 'none of these'
@@ -347,7 +347,7 @@ def _shade(l, names, bins):
     np.add.at(shares, (rows[rows>=0],at[rows>=0]), 1)
     return shares/np.bincount(at, minlength=bins).clip(1)
 
-# %% ../nbs/08c_predict.ipynb #43c2e172
+# %% ../nbs/08c_predict.ipynb #d03fc906
 def _timeline(l, ax):
     "The timeline of a `Labels`"
     segments = l.segments()
@@ -375,7 +375,7 @@ def plot_timeline(
     for l,ax in zip(labels, axs[:,0]): _timeline(l, ax)
     return fig
 
-# %% ../nbs/08c_predict.ipynb #65e55884
+# %% ../nbs/08c_predict.ipynb #d8969c39
 def _strip(l, k, width, height):
     "The line of text under frame `k`, (height,width,3) uint8"
     name, alone = l.classes[l.smoothed[k]], l.classes[l.said[k]]
@@ -403,7 +403,7 @@ def _labelled_frames(l, fps, side):
         picture = frame[y:y+h,x:x+w]
         yield np.concatenate([picture, _strip(l, k, w, strip)])
 
-# %% ../nbs/08c_predict.ipynb #6c4b3637
+# %% ../nbs/08c_predict.ipynb #53232a55
 @patch
 def write_video(self:Labels,
     path, # File to write, such as labelled.mp4
@@ -415,7 +415,7 @@ def write_video(self:Labels,
     rate = self.rate/thinning(self.rate, fps)
     return write_video(_labelled_frames(self, fps, side), path, fps=rate)
 
-# %% ../nbs/08c_predict.ipynb #2eb18ff7
+# %% ../nbs/08c_predict.ipynb #d124a80a
 def _check_new(paths):
     "Refuse to write over anything"
     for p in paths:
@@ -431,7 +431,7 @@ def _outputs(out, video, n):
     if video and video.suffix not in ('.mp4','.mov','.mkv'): raise ValueError(f"{video}: end the name in .mp4, .mov or .mkv")
     return out, out.with_suffix('.png'), video
 
-# %% ../nbs/08c_predict.ipynb #602d6efa
+# %% ../nbs/08c_predict.ipynb #5e919f8d
 def label_videos(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
