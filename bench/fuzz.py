@@ -20,7 +20,7 @@ The last four should be 0, and the exit code is 1 where they are not. What is ri
 - `video`: frames carry their number. No more frames come than the clip had or ffmpeg (PyAV) gives for the same mutant,
   and no more that show an earlier number, at the end above all, than ffmpeg gives damaged or repeated: so decoders fill
   in what is damaged, each in its way, and damaged pixels are nobody's fault, because these codecs have no checksums. Not
-  more than a tenth and two frames are lost, and no clip goes on over a gap of a fifth. Packets that are there and become
+  more than a tenth and two frames are lost, and no clip goes on over a gap of a second. Packets that are there and become
   no frame (a lost key frame) do not count as lost, nor what is missing before the first frame (a recording may begin
   within a group of pictures) or, in TS and MPG, which do not know their length, after the last one. Where `raise` refuses
   a mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
@@ -47,7 +47,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from common import parser
-from mutants import CLIPS, FRAMES, SIDE, STILL, contents, damage, deep, drawn, edit, encodable, ids, number_of, numbered, picture, \
+from mutants import CLIPS, FPS, FRAMES, SIDE, STILL, contents, damage, deep, drawn, edit, encodable, ids, number_of, numbered, picture, \
     stills, write_clip, write_tar, write_zip
 from tempo.rows import add_row
 
@@ -160,8 +160,17 @@ def packets(path):
     "Packets as far as they can be read"
     import av
     try:
-        with av.open(str(path)) as container: yield from container.demux(container.streams.best('video'))
+        with av.open(str(path)) as container:
+            stream = container.streams.best('video')
+            stream.thread_type = 'AUTO'           # as ffmpeg has it: where pixels are damaged, it matters
+            yield from demuxed(container, stream)
     except (av.FFmpegError, AttributeError, ValueError): return
+
+def demuxed(container, stream):
+    "Packets of `stream`; PyAV does not know a stream that begins in the middle of a file"
+    for _ in range(9):
+        try: return (yield from container.demux(stream))
+        except IndexError: pass
 
 def decoded(packet):
     "The numbers of the frames of a packet"
@@ -195,7 +204,7 @@ class Video(Kind):
         gone = lost(numbers, m.name)-undecoded(m.path, shown)
         if gone > .1*FRAMES+2: raise Wrong(f'{gone} of {FRAMES} frames are lost: {short(numbers)}')
         gap = max(straddled(numbers[c.lo:c.hi]) for c in store.clips)
-        if gap > .2*FRAMES: raise Wrong(f'a clip goes on over a gap of {gap} frames: {short(numbers)}')
+        if gap > FPS: raise Wrong(f'a clip goes on over a gap of {gap} frames: {short(numbers)}')
 
     def skip(self, m):
         "Beside a whole clip, what can be saved is saved"
