@@ -20,9 +20,10 @@ The last four should be 0, and the exit code is 1 where they are not. What is ri
 - `video`: frames carry their number. No more frames come than the clip had or ffmpeg (PyAV) gives for the same mutant,
   and no more that show an earlier number, at the end above all, than ffmpeg gives damaged or repeated: so decoders fill
   in what is damaged, each in its way, and damaged pixels are nobody's fault, because these codecs have no checksums. Not
-  more than a tenth and two frames are lost. What is missing before the first frame does not count (a recording may begin
-  within a group of pictures), nor what is missing after the last one in TS and MPG, which do not know their length.
-  Where `raise` refuses a mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
+  more than a tenth and two frames are lost, and no clip goes on over a gap of a second. Packets that are there and become
+  no frame (a lost key frame) do not count as lost, nor what is missing before the first frame (a recording may begin
+  within a group of pictures) or, in TS and MPG, which do not know their length, after the last one. Where `raise` refuses
+  a mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
 - `stills`: PNG has checksums, so every pixel is right, and in masks every id; so it is where the end of any file is
   missing. In other formats a changed byte is another picture, and size and type of what comes are looked at.
 - `coco`: pictures, classes, crowds and masks are those of the damaged JSON, read here by other means. It has to be
@@ -46,7 +47,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from common import parser
-from mutants import CLIPS, FRAMES, SIDE, STILL, contents, damage, deep, drawn, edit, encodable, ids, number_of, numbered, picture, \
+from mutants import CLIPS, FPS, FRAMES, SIDE, STILL, contents, damage, deep, drawn, edit, encodable, ids, number_of, numbered, picture, \
     stills, write_clip, write_tar, write_zip
 from tempo.rows import add_row
 
@@ -121,11 +122,16 @@ class Kind:
 
 def lost(numbers, name):
     "How many frames are missing after the first one that came, in TS and MPG up to the last one that did"
+    open_ended = Path(name).suffix in ('.ts','.mpg')
     known = [(i,n) for i,n in enumerate(numbers) if n is not None]
-    if not known: return FRAMES-len(numbers)
+    if not known: return 0 if open_ended else FRAMES-len(numbers)
     (i,first), (j,last) = known[0], known[-1]
-    if Path(name).suffix in ('.ts','.mpg'): return (last-first)-(j-i)
-    return (FRAMES-first)-(len(numbers)-i)
+    return (last-first)-(j-i) if open_ended else (FRAMES-first)-(len(numbers)-i)
+
+def straddled(numbers):
+    "The largest gap between two frames that follow each other"
+    pairs = [(a,b) for a,b in zip(numbers, numbers[1:]) if a is not None and b is not None]
+    return max((b-a for a,b in pairs), default=0)
 
 def fresh(numbers):
     "Whether each frame shows a number above all before it; others are damaged, or what decoders put in place of damaged ones"
@@ -146,12 +152,25 @@ def by_ffmpeg(path):
     "The numbers of the frames that PyAV gives, whatever the errors on the way"
     return [n for packet in packets(path) for n in decoded(packet)]
 
+def undecoded(path, shown):
+    "How many packets of a file became no frame"
+    return max(0, sum(p.size>0 for p in packets(path))-len(shown))
+
 def packets(path):
     "Packets as far as they can be read"
     import av
     try:
-        with av.open(str(path)) as container: yield from container.demux(container.streams.best('video'))
+        with av.open(str(path)) as container:
+            stream = container.streams.best('video')
+            stream.thread_type = 'AUTO'           # as ffmpeg has it: where pixels are damaged, it matters
+            yield from demuxed(container, stream)
     except (av.FFmpegError, AttributeError, ValueError): return
+
+def demuxed(container, stream):
+    "Packets of `stream`; PyAV does not know a stream that begins in the middle of a file"
+    for _ in range(9):
+        try: return (yield from container.demux(stream))
+        except IndexError: pass
 
 def decoded(packet):
     "The numbers of the frames of a packet"
@@ -181,9 +200,11 @@ class Video(Kind):
             if is_clear(e, m): self.skip(m)
             raise
         numbers = [number_of(f) for f in store[:]]
-        self.compare(m, numbers)
-        gone = lost(numbers, m.name)
+        shown = self.compare(m, numbers)
+        gone = lost(numbers, m.name)-undecoded(m.path, shown)
         if gone > .1*FRAMES+2: raise Wrong(f'{gone} of {FRAMES} frames are lost: {short(numbers)}')
+        gap = max(straddled(numbers[c.lo:c.hi]) for c in store.clips)
+        if gap > FPS: raise Wrong(f'a clip goes on over a gap of {gap} frames: {short(numbers)}')
 
     def skip(self, m):
         "Beside a whole clip, what can be saved is saved"
@@ -196,13 +217,14 @@ class Video(Kind):
         if of[m.path]: self.compare(m, of[m.path])
 
     def compare(self, m, numbers):
-        "Refuse what ffmpeg does not give"
+        "Refuse what ffmpeg does not give, which is returned"
         shown = by_ffmpeg(m.path)
         says = f'frames {short(numbers)}, ffmpeg {short(shown)}'
         if len(numbers)>max(FRAMES, len(shown)): raise Wrong(says)
         if max((n for n in numbers if n is not None), default=0)>=FRAMES: raise Wrong(says)
         if copies(numbers)>len(shown)-sum(fresh(shown)): raise Wrong(says)
         if copies(numbers) and at_the_end(numbers)>at_the_end(shown): raise Wrong(says)
+        return shown
 
 def short(numbers):
     "Numbers as runs: `0–19, ?, 40`"
@@ -510,7 +532,7 @@ SPANS = 'start,stop,label\n0,10,A\n10,25,B\n30,40,A\n40,41,C\n50,60,B\n'
 def as_span(row):
     "(start, stop, label) of a row; an error where it is none"
     start, stop, label = int(row['start']), int(row['stop']), row['label']
-    if not 0<=start<stop<=FRAMES or not label or None in row: raise ValueError(row)
+    if not 0<=start<stop<=FRAMES or not label or any(row.get(None) or ()): raise ValueError(row)
     return start, stop, label
 
 def labels_of(text):

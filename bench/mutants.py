@@ -89,7 +89,7 @@ def contents():
     "{name: bytes} of an archive"
     g = np.random.default_rng(0)
     few = {f'set/A/{i}.bin': g.bytes(300) for i in range(3)}
-    return few | {'set/notes.txt': b'a line of words, again and again\n'*40, 'set/B/empty.txt': b''}
+    return few | {'set/B/empty.txt': b'', 'set/notes.txt': b'a line of words, again and again\n'*40}
 
 def write_zip(path, method):
     "The contents as a zip"

@@ -231,7 +231,9 @@ def _tar_members(t):
     t.fileobj.seek(t.offset)
     if t.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it ends in the middle')
     for _ in range(64):
-        if not t.fileobj.read(1<<20): return                # only now has gzip compared its checksum
+        rest = t.fileobj.read(1<<20)
+        if not rest: return                                 # only now has gzip compared its checksum
+        if rest.strip(b'\0'): break
     raise tarfile.ReadError('it goes on after its end')
 
 # %% ../nbs/00c_datasets.ipynb #281f54d6

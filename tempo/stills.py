@@ -230,7 +230,9 @@ def _spans(path):
         rows = csv.DictReader(f)
         missing = [c for c in ('start','stop','label') if c not in (rows.fieldnames or ())]
         if missing: raise ValueError(f"{path}, line 1: no column {missing[0]!r}. The first line is start,stop,label, with commas.")
-        for r in rows: yield rows.line_num, r['start'], r['stop'], (r['label'] or '').strip()
+        for r in rows:
+            if any(r.get(None) or ()): raise ValueError(f"{path}, line {rows.line_num} has more cells than the first line. Put each span on a line of its own.")
+            yield rows.line_num, r['start'], r['stop'], (r['label'] or '').strip()
 
 def _span(path, line, start, stop, label, n):
     "One span as numbers; an error that names its line where it is none"
