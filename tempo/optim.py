@@ -78,12 +78,8 @@ def _sort(self:TorchOptimizer):
 # %% ../nbs/02h_optim.ipynb #f63b2c45
 @patch
 @torch.no_grad()
-def step(self:TorchOptimizer,
-    closure=None, # Refused, as in fastai
-):
-    "One step of all parameters that have a gradient"
-    if closure is not None: raise NotImplementedError('a closure is not supported, as in fastai')
-    if self.groups is None: self._sort()
+def _step(self:TorchOptimizer):
+    "One step of each group, by its settings of now"
     for group,(i,decays,matrix) in zip(self.opt.param_groups, self.groups):
         hyper = {k: float(v) for k,v in self.hypers[i].items()}
         group |= self.settings(hyper, decays, matrix)
@@ -91,6 +87,15 @@ def step(self:TorchOptimizer,
         if decays and moving and hyper['wd']: self.decay(moving, hyper)
         if group.get('fused'): self._align(moving)
     self.opt.step()
+
+@patch
+def step(self:TorchOptimizer,
+    closure=None, # Refused, as in fastai
+):
+    "One step of all parameters that have a gradient"
+    if closure is not None: raise NotImplementedError('a closure is not supported, as in fastai')
+    if self.groups is None: self._sort()
+    self._step()
 
 @patch
 def _align(self:TorchOptimizer, ps):
