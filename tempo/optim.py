@@ -78,7 +78,9 @@ def _sort(self:TorchOptimizer):
 # %% ../nbs/02h_optim.ipynb #f63b2c45
 @patch
 @torch.no_grad()
-def step(self:TorchOptimizer, closure=None):
+def step(self:TorchOptimizer,
+    closure=None, # Refused, as in fastai
+):
     "One step of all parameters that have a gradient"
     if closure is not None: raise NotImplementedError('a closure is not supported, as in fastai')
     if self.groups is None: self._sort()
