@@ -306,9 +306,9 @@ def _features_digest(backbone, images, device):
 def _load_features(file):
     "The features in a file, which now counts as used; None where it is not there, or not what was written"
     try:
-        with safe_open(file, 'pt') as f: digest, features = (f.metadata() or {}).get('digest'), f.get_tensor('features')
+        with safe_open(file, 'pt') as f: says, features = f.metadata(), f.get_tensor('features')
     except (OSError, SafetensorError): return None
-    if digest not in (None, tensors_digest(dict(features=features))): return None
+    if says and says.get('digest')!=tensors_digest(dict(features=features)): return None       # earlier versions said nothing
     with suppress(OSError): os.utime(file)
     return features
 
