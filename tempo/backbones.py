@@ -495,7 +495,7 @@ def _read_or_refuse(path):
     except Exception as e:
         why = f"{path} cannot be read as weights ({type(e).__name__}). Is it whole, and does it end in .safetensors or .pth?"
         raise ValueError(why) from e
-    if head: return head, sd, digest
+    if head is not None: return head, sd, digest
     raise ValueError(f"{path} has no Tempo header, so its architecture is unknown. "
                      "Load it into create_backbone(arch, None).body and save_backbone it.")
 
