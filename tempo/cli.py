@@ -10,7 +10,7 @@ __all__ = ['stills_list', 'rate', 'groups_of', 'distance', 'said', 'tempo_train'
 # %% ../nbs/09_cli.ipynb #06054b5d
 import json
 from pathlib import Path
-from fastcore.script import Param, bool_arg
+from fastcore.script import bool_arg
 from .command import command, spell_flags
 from .utils import clear_errors
 
@@ -335,7 +335,7 @@ def tempo_classify(
 @command
 def tempo_predict(
     classifier:str, # File that tempo_classify wrote
-    videos:Param('Videos, folders of videos, or folders of frames', str, nargs='+', opt=False), # Videos, folders of videos, or folders of frames
+    videos:str, # A video, a folder of videos or a folder of frames; several with commas between
     out:str='labels.csv', # A row a frame; segments and timeline get names beside it
     video:str=None, # Write the video with its labels too, such as labelled.mp4
     fps:float=None, # Look at this many frames a second; default: at all
@@ -346,7 +346,8 @@ def tempo_predict(
 ):
     "Label video with a classifier: frames, segments, a timeline"
     from tempo.predict import label_videos
-    found = label_videos(classifier, videos, out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
+    several = [videos] if Path(videos).exists() else str(videos).split(',')
+    found = label_videos(classifier, several, out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
     for labels in found: print(labels)
     print(f"wrote {out}, its segments and its timeline{f', {video}' if video else ''}")
 
