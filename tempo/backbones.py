@@ -306,9 +306,9 @@ def _features_digest(backbone, images, device):
 def _load_features(file):
     "The features in a file, which now counts as used; None where it is not there, or not what was written"
     try:
-        with safe_open(file, 'pt') as f: digest, features = (f.metadata() or {}).get('digest'), f.get_tensor('features')
+        with safe_open(file, 'pt') as f: says, features = f.metadata(), f.get_tensor('features')
     except (OSError, SafetensorError): return None
-    if digest not in (None, tensors_digest(dict(features=features))): return None
+    if says and says.get('digest')!=tensors_digest(dict(features=features)): return None       # earlier versions said nothing
     with suppress(OSError): os.utime(file)
     return features
 
@@ -495,7 +495,7 @@ def _read_or_refuse(path):
     except Exception as e:
         why = f"{path} cannot be read as weights ({type(e).__name__}). Is it whole, and does it end in .safetensors or .pth?"
         raise ValueError(why) from e
-    if head: return head, sd, digest
+    if head is not None: return head, sd, digest
     raise ValueError(f"{path} has no Tempo header, so its architecture is unknown. "
                      "Load it into create_backbone(arch, None).body and save_backbone it.")
 

@@ -230,9 +230,10 @@ def _listen(self:Checkpoint, on):
     for s,before in self._before.items():
         if before not in (signal.SIG_IGN, None): signal.signal(s, self._ask if on else before)
 
+@patch
 @contextmanager
-def _listening(self):
-    "Signals are asked for within the block, and reach whom they reached before after it"
+def stoppable(self:Checkpoint):
+    "Within the block, Ctrl-C and SIGTERM end a fit after the step that is under way, and save it"
     self.asked, self.listens = None, threading.current_thread() is threading.main_thread()
     if self.listens: self._listen(True)
     try: yield
@@ -240,11 +241,6 @@ def _listening(self):
         if self.listens: self._listen(False)
         self.listens = False
     if self.asked is not None: signal.raise_signal(self.asked)     # too late to save: all was done
-
-@patch
-def stoppable(self:Checkpoint):
-    "Within the block, Ctrl-C and SIGTERM end a fit after the step that is under way, and save it"
-    return _listening(self)
 
 # %% ../nbs/02d_checkpoint.ipynb #7bf3fd68
 @patch
@@ -286,6 +282,7 @@ def _load_state(self:Checkpoint):
     "The state into network, optimizer and callbacks"
     unfit = [k for k,kind in _KINDS.items() if not isinstance(self.state.get(k, ...), kind)]
     if unfit: raise ValueError(f"it holds no usable {', '.join(unfit)}")
+    if len(self.state['rng'])<=rank_distrib(): raise ValueError('it holds no random state of this process')
     self._net().load_state_dict(self.state['model'])
     self.opt.load_state_dict(to_device(self.state['opt'], self.dls.device))
     saved = self.state['callbacks']

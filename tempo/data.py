@@ -462,11 +462,18 @@ def _is_store(path):
     ours = lambda name: _SHARD.match(name) or name[0]=='.'
     return shards.is_dir() and all(ours(f.name) for f in shards.iterdir())
 
+def _fits(facts):
+    "Whether facts count their frames, and name the number, first and last of those that follow each other"
+    if not isinstance(facts, dict) or not _count(facts.get('n')): return False
+    parts = facts.get('parts')
+    if not isinstance(parts, list) or not all(isinstance(p, list) and list(map(type, p))==[int]*3 for p in parts): return False
+    return sum(p[0] for p in parts)==facts['n']
+
 def _facts(path, name):
     "What is known about the shard `name` of a store; None where the file that says it is missing or damaged"
     try: facts = json.loads((path/'shards'/f'{name}.json').read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError): return None
-    return facts if isinstance(facts, dict) and _count(facts.get('n')) else None
+    return facts if _fits(facts) else None
 
 def _same_bytes(path, name, size):
     "Whether the shard `name` of a store holds what was written; one of earlier versions, without a digest, whether it is as long"
