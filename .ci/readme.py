@@ -21,6 +21,7 @@ def tidy(cell):
     if alt: cell.metadata['alt'], cell.source = alt[1], cell.source.replace(alt[0], '')
     if cell.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', cell.source, re.M): cell.source = ''
     for o in cell.get('outputs', []):
+        if 'text' in o: o['text'] = ''.join(o['text'])                               # nbconvert wants one string
         html = o.get('data', {}).get('text/html')
         if html: o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(html),
             flags=re.S)
@@ -30,6 +31,7 @@ def processed():
     nb = read_nb('nbs/index.ipynb')
     Plain()(nb)
     nb = nbformat.from_dict(dict(nb))
+    nb.metadata.language_info = dict(name='python')                                  # colours on GitHub
     for cell in nb.cells: tidy(cell)
     return nb
 
