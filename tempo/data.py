@@ -7,6 +7,8 @@ __all__ = ['STORE_FORMAT', 'shard_name', 'write_shard', 'Clip', 'FrameStore', 's
 
 # %% ../nbs/00_data.ipynb #6680679a
 import ctypes, functools, hashlib, json, mmap, os, re, shutil, subprocess, sys, threading, weakref, zlib
+try: import resource
+except ImportError: resource = None        # Windows
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -177,7 +179,14 @@ class _Shard:
         with open(file, 'rb') as f: mapped, self.advise = self._held(f, n) if held or not _RANDOM else _map_bytes(f, n)
         self.frames = np.frombuffer(mapped, np.uint8).reshape(shape)
         self.frames.flags.writeable = False
+        self.at = self.frames.ctypes.data
         if _RANDOM: self.advise(_RANDOM, 0, n)
+
+    def announce(self, k):
+        "Tell the system that frame `k` will be needed"
+        n = self.frames[0].nbytes
+        first = k*n//mmap.PAGESIZE*mmap.PAGESIZE            # advice begins at a page
+        self.advise(_WILLNEED, first, (k+1)*n-first)
 
     def _held(self, f, n):
         "As `_map_bytes`, by a map of Python's own, which keeps a descriptor"
@@ -212,6 +221,7 @@ class FrameStore:
         self.clips = [Clip(**c) for c in index['clips']]
         self._shards = _Shards(self.path, index['shards'], s)
         self._begins = np.cumsum([0]+[n for _,n in index['shards']])     # the first frame of each shard, and the end
+        self._seen = np.zeros(len(self), bool)                           # frames that were read, and so are in memory
 
     def __len__(self): return int(self._begins[-1])
     def __reduce__(self): return FrameStore, (self.path, self.index)     # another process maps the shards itself
@@ -246,28 +256,58 @@ def _numbers(self:FrameStore, i):
     if outside.any(): raise IndexError(f"frame {i[outside][0]} of a store of {n} frames")
     return np.where(i<0, i+n, i)
 
+# %% ../nbs/00_data.ipynb #a0f85d66
+_WIDEST = 2**63           # bytes that NumPy lets an array seem to have
+
+class _Memory:
+    "Memory of this process from an address on, as NumPy reads it"
+    def __init__(self, at, shape, strides):
+        self.__array_interface__ = dict(version=3, typestr='|u1', data=(at,True), shape=shape, strides=strides)
+
+def _rows_at(at, n):
+    "A copy of the `n` bytes at each of the addresses, as (len(at),n); whoever calls holds the memory"
+    lo, hi = int(at.min()), int(at.max())
+    span = hi-lo+1
+    if span*n>=_WIDEST: return np.concatenate([_rows_at(a, n) for a in np.split(at, len(at))])
+    everywhere = np.asarray(_Memory(lo, (span,n), (1,1)))           # row k begins at byte k
+    return everywhere[at-lo]
+
 # %% ../nbs/00_data.ipynb #2bf1ea72
+def _waits():
+    "How often this process has waited for the disk to bring a page of memory"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt if resource else 0
+
 @patch
-def _announce(self:FrameStore, places):
-    "Tell the system which frames will be needed next: (its shard, its number there)"
+def _announce(self:FrameStore, i):
+    "Tell the system which frames will be needed next, in the order of the disk; not those that it was told of"
     if not _WILLNEED: return
+    new = np.unique(i[~self._seen[i]])
+    shards = np.searchsorted(self._begins, new, 'right')-1
+    for s,k in zip(shards.tolist(), (new-self._begins[shards]).tolist()): self._shards[s].announce(k)
+    self._seen[new] = True
+
+@patch
+def _gather(self:FrameStore, i):
+    "Copies of frames, one operation for all"
+    shards = np.searchsorted(self._begins, i, 'right')-1
+    used, which = np.unique(shards, return_inverse=True)
+    held = [self._shards[s] for s in used.tolist()]         # mapped for as long as they are read
     n = self.size**2*3                                      # bytes a frame
-    for shard,k in places:
-        first = k*n//mmap.PAGESIZE*mmap.PAGESIZE            # advice begins at a page
-        shard.advise(_WILLNEED, first, (k+1)*n-first)
+    first = np.array([shard.at for shard in held])
+    rows = _rows_at(first[which]+(i-self._begins[shards])*n, n)
+    return rows.reshape(-1, *self.shape[1:])
 
 @patch
 def __getitem__(self:FrameStore, i):
     "Frame `i` as (size,size,3), or frames `i` as (len(i),size,size,3); uint8"
     if isinstance(i, (int,np.integer)): return self._one(i)
     i = self._numbers(i)
-    shards = np.searchsorted(self._begins, i, 'right')-1
-    within = i-self._begins[shards]
-    places = [(self._shards[s], k) for s,k in zip(shards.tolist(), within.tolist())]
-    self._announce(places)
-    out = np.empty((len(i),*self.shape[1:]), np.uint8)
-    for o,(shard,k) in enumerate(places): out[o] = shard.frames[k]
-    return out
+    if not len(i): return np.empty((0,*self.shape[1:]), np.uint8)
+    self._announce(i)
+    before = _waits()
+    frames = self._gather(i)
+    if _waits()>before: self._seen[:] = False
+    return frames
 
 # %% ../nbs/00_data.ipynb #ed402a7b
 @patch
