@@ -137,12 +137,12 @@ def write_shard(
     read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
     with lent_file(f'{dst}.{CODECS[codec]}') as tmp:
         def write(reading):
-            total = _Sum()
-            written = _write_frames(iter(reading), tmp, path, salvage, report, total.add, Packing(codec, quality))
-            return reading, *written, total.crc
-        try: reading, index, damage, crc = write(read(decord=not salvage))
-        except Unproven: reading, index, damage, crc = write(read())
-        return _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc, codec)
+            total, packing = _Sum(), Packing(codec, quality)
+            index, damage = _write_frames(iter(reading), tmp, path, salvage, report, total.add, packing)
+            return dict(index=index, reading=reading, damage=damage, crc=total.crc)
+        try: written = write(read(decord=not salvage))
+        except Unproven: written = write(read())
+        return _seal_shard(path, tmp, dst, salvage=salvage, codec=codec, **written)
 
 # %% ../nbs/00_data.ipynb #b9c9cfa8
 @dataclass
