@@ -279,6 +279,7 @@ def bench_memory(res, tmp, quick):
 
 def run(a, tmp):
     "All parts that are wanted"
+    os.environ.setdefault('TEMPO_BENCH_RUN', time.strftime('%Y-%m-%dT%H:%M:%S'))      # all rows of this go share it
     began = time.perf_counter()
     def stage(name): print(f'{time.perf_counter()-began:5.0f} s  {name}', flush=True)
     video = a.video or make_video(tmp/'synthetic.mp4', *((100,750) if a.quick else (600,3000)))
