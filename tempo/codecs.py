@@ -23,6 +23,7 @@ def check_codec(
     if codec is not None and codec not in CODECS: raise ValueError(f"codec={codec!r}: choose one of {', '.join(CODECS)}, or None")
     if not 1<=quality<=100: raise ValueError(f"quality={quality}: give a number from 1 to 100; {QUALITY} is what was measured")
 
+# %% ../nbs/00m_codecs.ipynb #ebf13bc6
 def to_jpeg(
     frame, # (h,w,3) uint8
     quality:int=QUALITY, # 1 to 100
@@ -63,6 +64,7 @@ class Packing:
         "What to write behind the last frame"
         return b'' if self.codec=='raw' else np.array(self.places, '<i8').tobytes()
 
+# %% ../nbs/00m_codecs.ipynb #20fa052a
 def picture_places(
     data, # All bytes of a file of pictures, as an array of uint8
     n:int, # Frames in it
@@ -92,6 +94,7 @@ class _Threads:
 _threads = _Threads()
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_threads.alone)
 
+# %% ../nbs/00m_codecs.ipynb #f5180fd0
 def from_jpegs(
     pictures, # JPEG files, as bytes or arrays of uint8
     outs, # As many arrays (h,w,3) uint8 that take the frames

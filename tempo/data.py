@@ -59,6 +59,7 @@ def _next_frame(frames, index, path, salvage):
         if salvage and index: return None, f'unreadable after frame {index[-1]}'
         raise ValueError(_damaged(path, f'the decoder stopped after {len(index)} frames')) from e
 
+# %% ../nbs/00_data.ipynb #f20a14f6
 def _write_frames(frames, dst, path, salvage, report, summed=noop, packing=None):
     "Write `frames` one after the other; their numbers in the file, and what stopped it before its end"
     index, packing = [], packing or Packing()
@@ -201,21 +202,24 @@ class _Shard:
         self.at = self.frames.ctypes.data
         if _RANDOM: self.advise(_RANDOM, 0, n)
 
-    def span(self, k):
-        "First byte of frame `k` and one past its last"
-        n = self.frames[0].nbytes
-        return k*n, (k+1)*n
-
-    def announce(self, k):
-        "Tell the system that frame `k` will be needed"
-        first, end = self.span(k)
-        first = first//mmap.PAGESIZE*mmap.PAGESIZE          # advice begins at a page
-        self.advise(_WILLNEED, first, end-first)
-
     def _held(self, f, n):
         "As `_map_bytes`, by a map of Python's own, which keeps a descriptor"
         mapped = mmap.mmap(f.fileno(), n, access=mmap.ACCESS_READ)
         return mapped, getattr(mapped, 'madvise', noop)
+
+# %% ../nbs/00_data.ipynb #40a40c16
+@patch
+def span(self:_Shard, k):
+    "First byte of frame `k` and one past its last"
+    n = self.frames[0].nbytes
+    return k*n, (k+1)*n
+
+@patch
+def announce(self:_Shard, k):
+    "Tell the system that frame `k` will be needed"
+    first, end = self.span(k)
+    first = first//mmap.PAGESIZE*mmap.PAGESIZE          # advice begins at a page
+    self.advise(_WILLNEED, first, end-first)
 
 # %% ../nbs/00_data.ipynb #c2899322
 class _Pictures(_Shard):
@@ -244,11 +248,14 @@ class _Shards(dict):
         self.path, self.shards, self.size = path, shards, size
         self.kind, self.ending = (_Pictures if codec=='jpeg' else _Shard), CODECS[codec]
 
+    def file(self, s):
+        "The file that holds shard `s`"
+        return self.path/'shards'/f'{self.shards[s][0]}.{self.ending}'
+
     def __missing__(self, s):
         "Map shard `s`; what was mapped first goes where there are too many"
-        name,n = self.shards[s]
-        file = self.path/'shards'/f'{name}.{self.ending}'
-        shard = self[s] = self.kind(file, (n,self.size,self.size,3), held=len(self)<_HELD)
+        shape = self.shards[s][1], self.size, self.size, 3
+        shard = self[s] = self.kind(self.file(s), shape, held=len(self)<_HELD)
         if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
         return shard
 
@@ -316,7 +323,9 @@ def _rows_at(at, n):
     "A copy of the `n` bytes at each of the addresses, as (len(at),n); whoever calls holds the memory"
     lo, hi = int(at.min()), int(at.max())
     span = hi-lo+1
-    if span*n>=_WIDEST: return np.concatenate([_rows_at(a, n) for a in np.split(at, len(at))])
+    if span*n>=_WIDEST:
+        each = np.split(at, len(at))
+        return np.concatenate([_rows_at(a, n) for a in each])
     everywhere = np.asarray(_Memory(lo, (span,n), (1,1)))           # row k begins at byte k
     return everywhere[at-lo]
 
@@ -331,7 +340,8 @@ def _announce(self:FrameStore, i):
     if not _WILLNEED: return
     new = np.unique(i[~self._seen[i]])
     shards = np.searchsorted(self._begins, new, 'right')-1
-    for s,k in zip(shards.tolist(), (new-self._begins[shards]).tolist()): self._shards[s].announce(k)
+    within = new-self._begins[shards]
+    for s,k in zip(shards.tolist(), within.tolist()): self._shards[s].announce(k)
     self._seen[new] = True
 
 # %% ../nbs/00_data.ipynb #2bf1ea72
@@ -346,6 +356,7 @@ def _gather(self:FrameStore, i):
     rows = _rows_at(first[which]+(i-self._begins[shards])*n, n)
     return rows.reshape(-1, *self.shape[1:])
 
+# %% ../nbs/00_data.ipynb #041cfb7c
 @patch
 def _decode(self:FrameStore, i):
     "Frames that are JPEG pictures, read in the order of the disk"
@@ -353,7 +364,8 @@ def _decode(self:FrameStore, i):
     order = np.argsort(i, kind='stable')
     shards = np.searchsorted(self._begins, i[order], 'right')-1
     within = i[order]-self._begins[shards]
-    pictures = [self._shards[s].picture(k) for s,k in zip(shards.tolist(), within.tolist())]
+    places = zip(shards.tolist(), within.tolist())
+    pictures = [self._shards[s].picture(k) for s,k in places]
     try: from_jpegs(pictures, [frames[o] for o in order])
     except ValueError as e: raise ValueError(f"{self._names(shards)}: a picture is damaged ({e}). {_AGAIN}") from e
     return frames
@@ -361,9 +373,11 @@ def _decode(self:FrameStore, i):
 @patch
 def _names(self:FrameStore, shards):
     "The files of some shards, for a message"
-    names = [f"{self.index['shards'][s][0]}.{CODECS[self.codec]}" for s in dict.fromkeys(shards.tolist())]
-    return f"{self.path/'shards'}: {', '.join(names[:3])}{' …' if len(names)>3 else ''}"
+    names = [self._shards.file(s).name for s in np.unique(shards)]
+    more = ' …' if len(names)>3 else ''
+    return f"{self.path/'shards'}: {', '.join(names[:3])}{more}"
 
+# %% ../nbs/00_data.ipynb #3d788ba0
 @patch
 def __getitem__(self:FrameStore, i):
     "Frame `i` as (size,size,3), or frames `i` as (len(i),size,size,3); uint8"
@@ -390,7 +404,8 @@ def __repr__(self:FrameStore):
     labels = {c.label for c in self.clips}-{None}
     if seconds: parts.append(f'{sum(seconds)/60:.1f} minutes')
     if labels: parts.append(f'{len(labels)} labels')
-    parts.append(f'{self.nbytes/2**20:.0f} MiB' + (' of JPEG' if self.codec=='jpeg' else ''))
+    what = ' of JPEG' if self.codec=='jpeg' else ''
+    parts.append(f'{self.nbytes/2**20:.0f} MiB{what}')
     return 'FrameStore: '+', '.join(parts)
 
 # %% ../nbs/00_data.ipynb #e4d2051c
@@ -398,10 +413,12 @@ def _count(n):
     "Whether `n` is a whole number from 1"
     return type(n) is int and n>0
 
+# %% ../nbs/00_data.ipynb #32c10e6d
 def _lengths(index):
     "Bytes of each shard, as an index says"
+    if 'bytes' in index: return index['bytes']
     size = index['settings']['size']
-    return index['bytes'] if 'bytes' in index else [n*size*size*3 for _,n in index['shards']]
+    return [raw_bytes(n, size) for _,n in index['shards']]
 
 def _codec_problem(index):
     "What is wrong with what an index says about the codec; empty: nothing"
@@ -409,9 +426,10 @@ def _codec_problem(index):
     if codec not in CODECS: return f'codec {codec!r} is none that this version knows'
     if ('bytes' in index)!=(codec!='raw'): return 'the lengths of its shards do not belong to its codec'
     lengths = _lengths(index)
-    if len(lengths)!=len(index['shards']) or not all(map(_count, lengths)): return 'the lengths of its shards are no numbers'
-    return ''
+    whole = len(lengths)==len(index['shards']) and all(map(_count, lengths))
+    return '' if whole else 'the lengths of its shards are no numbers'
 
+# %% ../nbs/00_data.ipynb #56b31bda
 def _index_problem(index):
     "What is wrong with an index; empty: nothing"
     if not _count(index['settings']['size']): return 'size is no number of pixels'
@@ -449,7 +467,8 @@ def open(cls:FrameStore,
     f = Path(path)/'index.json'
     if not f.exists(): raise FileNotFoundError(f"{path} is no frame store (no index.json). Make one: FrameStore.build(videos, '{path}')")
     index = _read_index(f)
-    shards, ending = os.path.join(path, 'shards'), CODECS[index['settings'].get('codec', 'raw')]
+    codec = index['settings'].get('codec', 'raw')
+    shards, ending = os.path.join(path, 'shards'), CODECS[codec]
     for (name,_),length in zip(index['shards'], _lengths(index)):
         shard = os.path.join(shards, f'{name}.{ending}')
         if _bytes_of(shard)!=length: raise ValueError(f"{shard} is missing or has the wrong size. {_AGAIN}")
@@ -588,7 +607,8 @@ def _is_store(path):
 
 def _fits(facts):
     "Whether facts count their frames, and name the number, first and last of those that follow each other"
-    if not isinstance(facts, dict) or not _count(facts.get('n')) or not _count(facts.get('bytes', 1)): return False
+    if not isinstance(facts, dict): return False
+    if not _count(facts.get('n')) or not _count(facts.get('bytes', 1)): return False
     parts = facts.get('parts')
     if not isinstance(parts, list) or not all(isinstance(p, list) and list(map(type, p))==[int]*3 for p in parts): return False
     return sum(p[0] for p in parts)==facts['n']
@@ -673,6 +693,7 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
     index = dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
     return index | dict(bytes=lengths) if 'codec' in settings else index
 
+# %% ../nbs/00_data.ipynb #d8b70724
 def _write_index(path, index):
     "Write the index where it differs from the one that is there"
     f = path/'index.json'
@@ -741,7 +762,8 @@ def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_o
     _check_disk(path, total, settings['size'], settings.get('codec', 'raw'))
     if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
     bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
-    with told_in_words(path): sync_files(f"{job['dst']}.{ext}" for job in jobs for ext in (*CODECS.values(),'json'))
+    endings = (*CODECS.values(), 'json')
+    with told_in_words(path): sync_files(f"{job['dst']}.{ext}" for job in jobs for ext in endings)
     store = cls._finish(named, path, bad, index_of)
     if progress and jobs: print(f'decoded {len(jobs)} of {len(named)} files. {store}')
     return store
@@ -772,6 +794,7 @@ def _codec_there(path):
     endings = {f.suffix[1:] for f in folder.iterdir()} if folder.is_dir() else set()
     return next((codec for codec,ending in CODECS.items() if ending in endings), None)
 
+# %% ../nbs/00_data.ipynb #810ed8a4
 def _frames_to_come(sources, settings, probe):
     "About how many frames the sources will give; those that cannot be read are left for others to complain of"
     heads = {}
@@ -871,10 +894,17 @@ def verify(self:FrameStore,
     "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
     names = [name for name,_ in self.index['shards']]
     same = _each_same(self.path, names, self.size, progress)
-    bad = [f'{n}.{CODECS[self.codec]} ({self._source(k)})' for k,n in enumerate(names) if not same[k]]
+    ending = CODECS[self.codec]
+    bad = [f'{n}.{ending} ({self._source(k)})' for k,n in enumerate(names) if not same[k]]
     if bad: raise ValueError(f"{self.path}: {len(bad)} of {len(names)} shards are not what was written: {', '.join(bad)}. "
                              "Build the store again: only these are decoded.")
-    return sum('digest' in _facts(self.path, n) for n in names)
+    return sum(d is not None for d in self.digests().values())
+
+@patch
+def digests(self:FrameStore)->dict: # {name of a shard: eight hexadecimal digits}; None for shards of earlier versions
+    "The digest of each shard, as it was taken when it was written"
+    names = [name for name,_ in self.index['shards']]
+    return {name: (_facts(self.path, name) or {}).get('digest') for name in names}
 
 @patch
 def _source(self:FrameStore, s):
@@ -889,7 +919,8 @@ def _name_as(self:FrameStore, s, settings):
     name = self.index['shards'][s][0]
     file = _facts(self.path, name)['file']
     try:
-        if self.codec=='raw' and shard_name(file, **self.index['settings'])==name: return shard_name(file, **settings)
+        built = self.codec=='raw' and shard_name(file, **self.index['settings'])==name
+        if built: return shard_name(file, **settings)
     except OSError: pass            # the source is gone
     return hashlib.sha256(json.dumps([name, settings]).encode()).hexdigest()[:16]
 
@@ -910,6 +941,7 @@ def _convert_shard(self:FrameStore, s, name, path, settings):
             f.write(packing.end())
         _put_shard(tmp, dst, _facts(self.path, old), total.crc, codec)
 
+# %% ../nbs/00_data.ipynb #e0a9cb4a
 @patch
 def _check_convert(self:FrameStore, path, settings):
     "Refuse a conversion that changes nothing, or that would write over something"
@@ -929,13 +961,16 @@ def _convert_into(self:FrameStore, path, settings, progress):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = pool.map(lambda s: self._convert_shard(s, names[s], path, settings), range(n))
         list(tqdm(jobs, 'converting', n, unit='shard', delay=3, disable=not progress))
-    sync_files(path/'shards'/f'{name}.{ending}' for name in names for ending in (CODECS[codec],'json'))
-    index = dict(self.index, settings=settings, shards=[(name,k) for name,(_,k) in zip(names, self.index['shards'])])
+    endings = (CODECS[codec], 'json')
+    sync_files(path/'shards'/f'{name}.{ending}' for name in names for ending in endings)
+    shards = [(name,k) for name,(_,k) in zip(names, self.index['shards'])]
+    index = dict(self.index, settings=settings, shards=shards)
     index.pop('bytes', None)
     if codec!='raw': index['bytes'] = [_facts(path, name)['bytes'] for name in names]
     _write_index(path, index)
     _clear_shards(path, set(names))
 
+# %% ../nbs/00_data.ipynb #c74124f6
 @patch
 def convert(self:FrameStore,
     path, # The new store's folder

@@ -33,23 +33,31 @@ def store_plan(
         frames += n
         if pace: hours += head['n']/pace/3600
     need = {name: expected_bytes(name, frames, size) for name in CODECS}
-    return dict(files=len(files), frames=frames, hours=hours, size=size, codec=codec or choose_codec(frames, size), bytes=need)
+    codec = codec or choose_codec(frames, size)
+    return dict(files=len(files), frames=frames, hours=hours, size=size, codec=codec, bytes=need)
 
 # %% ../nbs/00n_stores.ipynb #3a5800d9
 def _as_size(n):
     "A number of bytes as people read it"
-    unit = next(k for k in range(5) if n<1000**(k+1) or k==4)
-    number = n/1000**unit
-    digits = 1 if unit and number<10 else 0
-    return f"{number:.{digits}f} {('bytes','kB','MB','GB','TB')[unit]}"
+    for unit in ('bytes','kB','MB','GB','TB'):
+        if n<1000 or unit=='TB': break
+        n /= 1000
+    digits = 1 if n<10 and unit!='bytes' else 0
+    return f'{n:.{digits}f} {unit}'
+
+def _as_time(hours):
+    "A length of video as people read it"
+    return f'{hours:,.1f} hours' if hours>=1 else f'{60*hours:.1f} minutes'
 
 def _say_plan(plan, path):
     "A plan in three lines"
     size, need = plan['size'], plan['bytes']
     place = next(p for p in (path, *path.parents) if p.exists())
     free = shutil.disk_usage(place).free
-    print(f"{plan['files']} files, {plan['hours']:.2f} hours, {plan['frames']:,} frames at {size}×{size}")
-    print(f"raw {_as_size(need['raw'])}, JPEG at most about {_as_size(need['jpeg'])}; {_as_size(free)} are free")
+    video = _as_time(plan['hours'])
+    print(f"{plan['files']} files, {video} of video, {plan['frames']:,} frames at {size}×{size}")
+    raw, jpeg = _as_size(need['raw']), _as_size(need['jpeg'])
+    print(f'raw {raw}, JPEG at most about {jpeg}; {_as_size(free)} are free')
     print(f"codec {plan['codec']}, in {path}")
 
 # %% ../nbs/00n_stores.ipynb #e7faf191
@@ -78,8 +86,8 @@ def _codec_line(store):
     "How the frames are kept, and what that takes"
     if store.codec=='raw': return f'raw bytes, {_as_size(store.nbytes)}'
     raw = expected_bytes('raw', len(store), store.size)
-    quality = store.index['settings']['quality']
-    return f'JPEG pictures of quality {quality}, {_as_size(store.nbytes)}: {raw/store.nbytes:.1f} times smaller than raw'
+    quality, size = store.index['settings']['quality'], _as_size(store.nbytes)
+    return f'JPEG pictures of quality {quality}, {size}: {raw/store.nbytes:.1f} times smaller than raw'
 
 def store_info(
     store, # A `FrameStore`
@@ -87,21 +95,27 @@ def store_info(
     "What a store holds, in words"
     clips = store.clips
     seconds = [len(c)/c.fps for c in clips if c.fps]
-    names = lambda what: ', '.join(sorted({str(getattr(c, what)) for c in clips}-{'None'}))
+    def names(what):
+        said = {getattr(c, what) for c in clips}-{None}
+        return ', '.join(sorted(said))
+    video, files = _as_time(sum(seconds)/3600), {c.file for c in clips}
+    digests = [d is not None for d in store.digests().values()]
+    lines = dict(store=str(store.path), frames=f'{len(store):,} of {store.size}×{store.size}')
+    lines['video'] = f'{video} in {len(clips)} clips of {len(files)} files'
+    lines['codec'] = _codec_line(store)
+    lines['digests'] = f'of {sum(digests)} of {len(digests)} shards'
     known = dict(labels=names('label'), splits=names('split'), damaged=names('damaged'))
-    files = len({c.file for c in clips})
-    lines = dict(store=str(store.path), frames=f'{len(store):,} of {store.size}×{store.size}',
-                 video=f'{sum(seconds)/3600:.2f} hours in {len(clips)} clips of {files} files', codec=_codec_line(store))
     return lines | {k: v for k,v in known.items() if v}
 
 # %% ../nbs/00n_stores.ipynb #1f119564
 def _build(source, path, settings, codec, quality, plan, on_error, workers):
     "Say what is needed; then build, unless only the plan was wanted"
     from tempo.data import FrameStore
-    there = _there(source, path, settings, quality)
-    thin = dict(fps=settings['fps'], rate=settings.get('rate'))
-    need = store_plan(source, settings['size'], codec=FrameStore.open(there).codec if there and not codec else codec, **thin)
-    _say_plan(need, there or _place(source, path, settings, need['codec'], quality))
+    there = None if codec else _there(source, path, settings, quality)
+    kept = FrameStore.open(there).codec if there else codec
+    need = store_plan(source, settings['size'], fps=settings['fps'], rate=settings.get('rate'), codec=kept)
+    place = there or _place(source, path, settings, need['codec'], quality)
+    _say_plan(need, place)
     if plan: return
     store = FrameStore.build(source, path, **settings, codec=codec, quality=quality, on_error=on_error, workers=workers)
     _say(store_info(store))
@@ -116,6 +130,7 @@ def _convert(store, path, codec, quality):
     if path is None: raise ValueError('convert needs --path, the folder of the new store')
     _say(store_info(store.convert(path, other, quality)))
 
+# %% ../nbs/00n_stores.ipynb #8e2d2d2b
 _WHAT = 'build', 'verify', 'info', 'convert'
 
 @command
@@ -141,5 +156,7 @@ def tempo_store(
     if what=='build': return _build(source, path, settings, codec, quality, plan, on_error, workers)
     store = _store(source, None if what=='convert' else path, settings, quality)
     if what=='convert': return _convert(store, path, codec, quality)
-    if what=='verify': print(f"{store.verify(progress=True)} of {len(store.index['shards'])} shards are what was written")
+    if what=='verify':
+        compared, shards = store.verify(progress=True), len(store.digests())
+        print(f'{compared} of {shards} shards are what was written')
     _say(store_info(store))
