@@ -7,6 +7,8 @@ __all__ = ['STORE_FORMAT', 'shard_name', 'write_shard', 'Clip', 'FrameStore', 's
 
 # %% ../nbs/00_data.ipynb #6680679a
 import ctypes, functools, hashlib, json, mmap, os, re, shutil, subprocess, sys, threading, weakref, zlib
+try: import resource
+except ImportError: resource = None        # Windows
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 from tqdm import tqdm
 # Names that once stood in this module can still be imported from it, so not all of these are used below
+from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expected_bytes, from_jpegs, picture_places, raw_bytes
 from .groups import group_names, split_groups
 from .utils import abandoned, clear_errors, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
@@ -47,22 +50,31 @@ def _damaged(path, what):
     "The refusal of a damaged file"
     return f"{path} is damaged: {what}. Copy it again, or build with on_error='skip' to keep what is there."
 
-def _write_frames(frames, dst, path, salvage, report, summed=noop):
+def _next_frame(frames, index, path, salvage):
+    "The next frame and its number, or None and what stopped the reading before its end"
+    try: return next(frames)
+    except StopIteration: return None, None
+    except Unproven: raise      # PyAV will read the file again
+    except Exception as e:      # a picture that cannot be opened, or what a decoder raises: all mean damage here
+        if salvage and index: return None, f'unreadable after frame {index[-1]}'
+        raise ValueError(_damaged(path, f'the decoder stopped after {len(index)} frames')) from e
+
+# %% ../nbs/00_data.ipynb #f20a14f6
+def _write_frames(frames, dst, path, salvage, report, summed=noop, packing=None):
     "Write `frames` one after the other; their numbers in the file, and what stopped it before its end"
-    index = []
+    index, packing = [], packing or Packing()
     with open(dst, 'wb') as f:
+        def write(data):
+            f.write(data)
+            summed(data)
         while True:
-            try: i,a = next(frames)
-            except StopIteration: return index, None
-            except Unproven: raise      # PyAV will read the file again
-            except Exception as e:      # a picture that cannot be opened, or what a decoder raises: all mean damage here
-                if salvage and index: return index, f'unreadable after frame {index[-1]}'
-                raise ValueError(_damaged(path, f'the decoder stopped after {len(index)} frames')) from e
-            a = np.ascontiguousarray(a)
-            f.write(a)
-            summed(a)
+            i, frame = _next_frame(frames, index, path, salvage)
+            if i is None: break
+            write(packing.add(frame))
             index.append(i)
             if len(index)%100==0: report(len(index))
+        write(packing.end())
+    return index, frame
 
 # %% ../nbs/00_data.ipynb #72841436
 class _Sum:
@@ -89,22 +101,28 @@ def _parts(index, starts):
     edges = [0, *np.searchsorted(index, starts).tolist(), len(index)]
     return [(hi-lo, index[lo], index[hi-1]) for lo,hi in zip(edges, edges[1:]) if hi>lo]
 
-def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None):
+def _put_shard(tmp, dst, facts, crc, codec='raw'):
+    "Move a finished file into place and write down what is known about it; the facts with its digest"
+    facts = {k:v for k,v in facts.items() if k not in ('bytes','digest')}
+    if codec!='raw': facts['bytes'] = os.stat(tmp).st_size
+    facts['digest'] = _digest(crc, facts)
+    put_in_place(tmp, f'{dst}.{CODECS[codec]}', sync=False)
+    write_atomic(f'{dst}.json', json.dumps(facts), sync=False)
+    return facts
+
+def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None, codec='raw'):
     "Check that the frames are all there, move them into place and write down what is known about them"
     if not index: raise ValueError(f"{path} holds no frame that can be decoded. Does it play? Leave it out if not.")
     damage = damage or reading.damage or None
     if damage and not salvage: raise ValueError(_damaged(path, damage))
     parts = _parts(index, reading.starts)
     facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=reading.fps, parts=parts)
-    facts['digest'] = _digest(_sum_of(tmp) if crc is None else crc, facts)
-    put_in_place(tmp, f'{dst}.u8', sync=False)
-    write_atomic(f'{dst}.json', json.dumps(facts), sync=False)
-    return facts
+    return _put_shard(tmp, dst, facts, _sum_of(tmp) if crc is None else crc, codec)
 
 # %% ../nbs/00_data.ipynb #5d341d8d
 def write_shard(
     path, # A video file, or a folder of frames
-    dst, # Where to: `dst`.u8 holds the frames, `dst`.json the facts
+    dst, # Where to: `dst`.u8 holds raw frames, `dst`.mjpg JPEG pictures, `dst`.json the facts
     *,
     size:int, # Side of the square frames (pixels)
     fps:float=None, # Thin to this many frames a second
@@ -113,16 +131,19 @@ def write_shard(
     threads:int=0, # Decoder threads
     salvage:bool=False, # Keep what can be read of a damaged file
     report=noop, # Called with the number of frames written, now and then
-)->dict: # file, n, fps, first, last, damaged, parts, digest
+    codec:str='raw', # 'raw' or 'jpeg'
+    quality:int=QUALITY, # Of JPEG pictures
+)->dict: # file, n, fps, first, last, damaged, parts, digest; bytes, of JPEG pictures
     "Decode one source into one shard; nothing is left behind when it fails"
     read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
-    with lent_file(f'{dst}.u8') as tmp:
-        reading, total = read(decord=not salvage), _Sum()
-        try: index, damage = _write_frames(iter(reading), tmp, path, salvage, report, total.add)
-        except Unproven:
-            reading, total = read(), _Sum()
-            index, damage = _write_frames(iter(reading), tmp, path, salvage, report, total.add)
-        return _seal_shard(path, tmp, dst, index, reading, damage, salvage, total.crc)
+    with lent_file(f'{dst}.{CODECS[codec]}') as tmp:
+        def write(reading):
+            total, packing = _Sum(), Packing(codec, quality)
+            index, damage = _write_frames(iter(reading), tmp, path, salvage, report, total.add, packing)
+            return dict(index=index, reading=reading, damage=damage, crc=total.crc)
+        try: written = write(read(decord=not salvage))
+        except Unproven: written = write(read())
+        return _seal_shard(path, tmp, dst, salvage=salvage, codec=codec, **written)
 
 # %% ../nbs/00_data.ipynb #b9c9cfa8
 @dataclass
@@ -168,6 +189,7 @@ def _map_bytes(f, n):
     return mapped, lambda what, first, n: tell(at+first, n, what)
 
 # %% ../nbs/00_data.ipynb #b1bdb49d
+_AGAIN = "Build the store again: finished shards are kept."
 _RANDOM, _WILLNEED = (getattr(mmap, f'MADV_{name}', None) for name in ('RANDOM','WILLNEED'))      # None on Windows
 
 class _Shard:
@@ -177,6 +199,7 @@ class _Shard:
         with open(file, 'rb') as f: mapped, self.advise = self._held(f, n) if held or not _RANDOM else _map_bytes(f, n)
         self.frames = np.frombuffer(mapped, np.uint8).reshape(shape)
         self.frames.flags.writeable = False
+        self.at = self.frames.ctypes.data
         if _RANDOM: self.advise(_RANDOM, 0, n)
 
     def _held(self, f, n):
@@ -184,19 +207,55 @@ class _Shard:
         mapped = mmap.mmap(f.fileno(), n, access=mmap.ACCESS_READ)
         return mapped, getattr(mapped, 'madvise', noop)
 
+# %% ../nbs/00_data.ipynb #40a40c16
+@patch
+def span(self:_Shard, k):
+    "First byte of frame `k` and one past its last"
+    n = self.frames[0].nbytes
+    return k*n, (k+1)*n
+
+@patch
+def announce(self:_Shard, k):
+    "Tell the system that frame `k` will be needed"
+    first, end = self.span(k)
+    first = first//mmap.PAGESIZE*mmap.PAGESIZE          # advice begins at a page
+    self.advise(_WILLNEED, first, end-first)
+
+# %% ../nbs/00_data.ipynb #c2899322
+class _Pictures(_Shard):
+    "JPEG pictures of one shard, mapped as bytes, with the places where they begin"
+    def __init__(self, file, shape, held=False):
+        super().__init__(file, (os.stat(file).st_size,), held)
+        try: self.places = picture_places(self.frames, shape[0])
+        except ValueError as e: raise ValueError(f"{file} is damaged: {e}. {_AGAIN}") from e
+
+    def span(self, k):
+        "First byte of picture `k` and one past its last"
+        return int(self.places[k]), int(self.places[k+1])
+
+    def picture(self, k):
+        "The bytes of one picture"
+        first, end = self.span(k)
+        return self.frames[first:end]
+
 # %% ../nbs/00_data.ipynb #fe660895
 _HELD = 48                # maps of Python's own in a store
 _MOST_MAPS = 10_000       # a process may have some 65,000
 
 class _Shards(dict):
     "The shards of a store by their number; each is mapped when it is first asked for"
-    def __init__(self, path, shards, size): self.path, self.shards, self.size = path, shards, size
+    def __init__(self, path, shards, size, codec='raw'):
+        self.path, self.shards, self.size = path, shards, size
+        self.kind, self.ending = (_Pictures if codec=='jpeg' else _Shard), CODECS[codec]
+
+    def file(self, s):
+        "The file that holds shard `s`"
+        return self.path/'shards'/f'{self.shards[s][0]}.{self.ending}'
 
     def __missing__(self, s):
         "Map shard `s`; what was mapped first goes where there are too many"
-        name,n = self.shards[s]
-        file = self.path/'shards'/f'{name}.u8'
-        shard = self[s] = _Shard(file, (n,self.size,self.size,3), held=len(self)<_HELD)
+        shape = self.shards[s][1], self.size, self.size, 3
+        shard = self[s] = self.kind(self.file(s), shape, held=len(self)<_HELD)
         if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
         return shard
 
@@ -210,8 +269,10 @@ class FrameStore:
         self.path, self.index = Path(path), index
         self.size = s = index['settings']['size']
         self.clips = [Clip(**c) for c in index['clips']]
-        self._shards = _Shards(self.path, index['shards'], s)
+        self.codec = index['settings'].get('codec', 'raw')
+        self._shards = _Shards(self.path, index['shards'], s, self.codec)
         self._begins = np.cumsum([0]+[n for _,n in index['shards']])     # the first frame of each shard, and the end
+        self._seen = np.zeros(len(self), bool)                           # frames that were read, and so are in memory
 
     def __len__(self): return int(self._begins[-1])
     def __reduce__(self): return FrameStore, (self.path, self.index)     # another process maps the shards itself
@@ -227,9 +288,13 @@ class FrameStore:
 # %% ../nbs/00_data.ipynb #c24c4652
 @patch
 def _one(self:FrameStore, i):
-    "Frame `i`, as a view of its shard"
+    "Frame `i`, as a view of its shard, or decoded; read-only"
     n = len(self)
     if not -n<=i<n: raise IndexError(f"frame {i} of a store of {n} frames")
+    if self.codec=='jpeg':
+        frame = self._decode(np.array([i%n]))[0]
+        frame.flags.writeable = False
+        return frame
     s = np.searchsorted(self._begins, i%n, 'right')-1
     return self._shards[s].frames[i%n-self._begins[s]]
 
@@ -246,30 +311,91 @@ def _numbers(self:FrameStore, i):
     if outside.any(): raise IndexError(f"frame {i[outside][0]} of a store of {n} frames")
     return np.where(i<0, i+n, i)
 
+# %% ../nbs/00_data.ipynb #a0f85d66
+_WIDEST = 2**63           # bytes that NumPy lets an array seem to have
+
+class _Memory:
+    "Memory of this process from an address on, as NumPy reads it"
+    def __init__(self, at, shape, strides):
+        self.__array_interface__ = dict(version=3, typestr='|u1', data=(at,True), shape=shape, strides=strides)
+
+def _rows_at(at, n):
+    "A copy of the `n` bytes at each of the addresses, as (len(at),n); whoever calls holds the memory"
+    lo, hi = int(at.min()), int(at.max())
+    span = hi-lo+1
+    if span*n>=_WIDEST:
+        each = np.split(at, len(at))
+        return np.concatenate([_rows_at(a, n) for a in each])
+    everywhere = np.asarray(_Memory(lo, (span,n), (1,1)))           # row k begins at byte k
+    return everywhere[at-lo]
+
+# %% ../nbs/00_data.ipynb #75e54610
+def _waits():
+    "How often this process has waited for the disk to bring a page of memory"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt if resource else 0
+
+@patch
+def _announce(self:FrameStore, i):
+    "Tell the system which frames will be needed next, in the order of the disk; not those that it was told of"
+    if not _WILLNEED: return
+    new = np.unique(i[~self._seen[i]])
+    shards = np.searchsorted(self._begins, new, 'right')-1
+    within = new-self._begins[shards]
+    for s,k in zip(shards.tolist(), within.tolist()): self._shards[s].announce(k)
+    self._seen[new] = True
+
 # %% ../nbs/00_data.ipynb #2bf1ea72
 @patch
-def _announce(self:FrameStore, places):
-    "Tell the system which frames will be needed next: (its shard, its number there)"
-    if not _WILLNEED: return
+def _gather(self:FrameStore, i):
+    "Copies of frames, one operation for all"
+    shards = np.searchsorted(self._begins, i, 'right')-1
+    used, which = np.unique(shards, return_inverse=True)
+    held = [self._shards[s] for s in used.tolist()]         # mapped for as long as they are read
     n = self.size**2*3                                      # bytes a frame
-    for shard,k in places:
-        first = k*n//mmap.PAGESIZE*mmap.PAGESIZE            # advice begins at a page
-        shard.advise(_WILLNEED, first, (k+1)*n-first)
+    first = np.array([shard.at for shard in held])
+    rows = _rows_at(first[which]+(i-self._begins[shards])*n, n)
+    return rows.reshape(-1, *self.shape[1:])
 
+# %% ../nbs/00_data.ipynb #041cfb7c
+@patch
+def _decode(self:FrameStore, i):
+    "Frames that are JPEG pictures, read in the order of the disk"
+    frames = np.empty((len(i),*self.shape[1:]), np.uint8)
+    order = np.argsort(i, kind='stable')
+    shards = np.searchsorted(self._begins, i[order], 'right')-1
+    within = i[order]-self._begins[shards]
+    places = zip(shards.tolist(), within.tolist())
+    pictures = [self._shards[s].picture(k) for s,k in places]
+    try: from_jpegs(pictures, [frames[o] for o in order])
+    except ValueError as e: raise ValueError(f"{self._names(shards)}: a picture is damaged ({e}). {_AGAIN}") from e
+    return frames
+
+@patch
+def _names(self:FrameStore, shards):
+    "The files of some shards, for a message"
+    names = [self._shards.file(s).name for s in np.unique(shards)]
+    more = ' …' if len(names)>3 else ''
+    return f"{self.path/'shards'}: {', '.join(names[:3])}{more}"
+
+# %% ../nbs/00_data.ipynb #3d788ba0
 @patch
 def __getitem__(self:FrameStore, i):
     "Frame `i` as (size,size,3), or frames `i` as (len(i),size,size,3); uint8"
     if isinstance(i, (int,np.integer)): return self._one(i)
     i = self._numbers(i)
-    shards = np.searchsorted(self._begins, i, 'right')-1
-    within = i-self._begins[shards]
-    places = [(self._shards[s], k) for s,k in zip(shards.tolist(), within.tolist())]
-    self._announce(places)
-    out = np.empty((len(i),*self.shape[1:]), np.uint8)
-    for o,(shard,k) in enumerate(places): out[o] = shard.frames[k]
-    return out
+    if not len(i): return np.empty((0,*self.shape[1:]), np.uint8)
+    self._announce(i)
+    before = _waits()
+    frames = self._decode(i) if self.codec=='jpeg' else self._gather(i)
+    if _waits()>before: self._seen[:] = False
+    return frames
 
 # %% ../nbs/00_data.ipynb #ed402a7b
+@patch(as_prop=True)
+def nbytes(self:FrameStore):
+    "Bytes that the frames take on the disk"
+    return sum(_lengths(self.index))
+
 @patch
 def __repr__(self:FrameStore):
     size, n = self.size, len(self)
@@ -278,16 +404,32 @@ def __repr__(self:FrameStore):
     labels = {c.label for c in self.clips}-{None}
     if seconds: parts.append(f'{sum(seconds)/60:.1f} minutes')
     if labels: parts.append(f'{len(labels)} labels')
-    parts.append(f'{n*size**2*3/2**20:.0f} MiB')
+    what = ' of JPEG' if self.codec=='jpeg' else ''
+    parts.append(f'{self.nbytes/2**20:.0f} MiB{what}')
     return 'FrameStore: '+', '.join(parts)
 
 # %% ../nbs/00_data.ipynb #e4d2051c
-_AGAIN = "Build the store again: finished shards are kept."
-
 def _count(n):
     "Whether `n` is a whole number from 1"
     return type(n) is int and n>0
 
+# %% ../nbs/00_data.ipynb #32c10e6d
+def _lengths(index):
+    "Bytes of each shard, as an index says"
+    if 'bytes' in index: return index['bytes']
+    size = index['settings']['size']
+    return [raw_bytes(n, size) for _,n in index['shards']]
+
+def _codec_problem(index):
+    "What is wrong with what an index says about the codec; empty: nothing"
+    codec = index['settings'].get('codec', 'raw')
+    if codec not in CODECS: return f'codec {codec!r} is none that this version knows'
+    if ('bytes' in index)!=(codec!='raw'): return 'the lengths of its shards do not belong to its codec'
+    lengths = _lengths(index)
+    whole = len(lengths)==len(index['shards']) and all(map(_count, lengths))
+    return '' if whole else 'the lengths of its shards are no numbers'
+
+# %% ../nbs/00_data.ipynb #56b31bda
 def _index_problem(index):
     "What is wrong with an index; empty: nothing"
     if not _count(index['settings']['size']): return 'size is no number of pixels'
@@ -298,7 +440,7 @@ def _index_problem(index):
     for c in index['clips']:
         c = Clip(**c)
         if not (_count(c.lo+1) and _count(c.hi) and c.lo<c.hi<=frames): return f'a clip of {c.file} is [{c.lo},{c.hi}) of {frames} frames'
-    return ''
+    return _codec_problem(index)
 
 def _read_index(f):
     "What an `index.json` holds, if it can be one"
@@ -325,10 +467,11 @@ def open(cls:FrameStore,
     f = Path(path)/'index.json'
     if not f.exists(): raise FileNotFoundError(f"{path} is no frame store (no index.json). Make one: FrameStore.build(videos, '{path}')")
     index = _read_index(f)
-    size, shards = index['settings']['size'], os.path.join(path, 'shards')
-    for name,n in index['shards']:
-        shard = os.path.join(shards, f'{name}.u8')
-        if _bytes_of(shard)!=n*size*size*3: raise ValueError(f"{shard} is missing or has the wrong size. {_AGAIN}")
+    codec = index['settings'].get('codec', 'raw')
+    shards, ending = os.path.join(path, 'shards'), CODECS[codec]
+    for (name,_),length in zip(index['shards'], _lengths(index)):
+        shard = os.path.join(shards, f'{name}.{ending}')
+        if _bytes_of(shard)!=length: raise ValueError(f"{shard} is missing or has the wrong size. {_AGAIN}")
     return cls(path, index)
 
 # %% ../nbs/00_data.ipynb #c9aa2b6f
@@ -464,7 +607,8 @@ def _is_store(path):
 
 def _fits(facts):
     "Whether facts count their frames, and name the number, first and last of those that follow each other"
-    if not isinstance(facts, dict) or not _count(facts.get('n')): return False
+    if not isinstance(facts, dict): return False
+    if not _count(facts.get('n')) or not _count(facts.get('bytes', 1)): return False
     parts = facts.get('parts')
     if not isinstance(parts, list) or not all(isinstance(p, list) and list(map(type, p))==[int]*3 for p in parts): return False
     return sum(p[0] for p in parts)==facts['n']
@@ -477,9 +621,12 @@ def _facts(path, name):
 
 def _same_bytes(path, name, size):
     "Whether the shard `name` of a store holds what was written; one of earlier versions, without a digest, whether it is as long"
-    u8, facts = path/'shards'/f'{name}.u8', _facts(path, name)
-    if not facts or _bytes_of(u8)!=facts['n']*size**2*3: return False
-    return 'digest' not in facts or facts['digest']==_digest(_sum_of(u8), facts)
+    facts = _facts(path, name)
+    if not facts: return False
+    codec = 'jpeg' if 'bytes' in facts else 'raw'
+    file = path/'shards'/f'{name}.{CODECS[codec]}'
+    if _bytes_of(file)!=facts.get('bytes', raw_bytes(facts['n'], size)): return False
+    return 'digest' not in facts or facts['digest']==_digest(_sum_of(file), facts)
 
 def _each_same(path, names, size, progress=False):
     "`_same_bytes` of many shards, in order, several at a time"
@@ -488,13 +635,13 @@ def _each_same(path, names, size, progress=False):
         return list(tqdm(same, 'checking', len(names), unit='shard', delay=3, disable=not progress))
 
 # %% ../nbs/00_data.ipynb #088c0b1a
-def _check_disk(path, frames, size):
+def _check_disk(path, frames, size, codec='raw'):
     "Refuse to begin where `frames` frames do not fit"
-    need, free = frames*size*size*3, shutil.disk_usage(path).free
+    need, free = expected_bytes(codec, frames, size), shutil.disk_usage(path).free
     if need <= free-2**28: return
     needed, there = f'{need/2**30:.1f} GiB', f'{free/2**30:.1f} GiB'
     raise OSError(f"{frames} frames at {size} px need {needed} and {path} has {there} free. "
-                  "Use a smaller size=, thin with fps=, or give another path=.")
+                  "Use a smaller size=, thin with fps=, take codec='jpeg', or give another path=.")
 
 # %% ../nbs/00_data.ipynb #beb2592e
 def _label_of(label, file):
@@ -530,9 +677,11 @@ def _split_whole_groups(clips, splits, seed):
 def _index(named, path, settings, labels, splits, seed, groups=None):
     "What `index.json` holds, from the facts beside each shard; `named` is {source: name of its shard}"
     clips, shards, lo = [], [], 0
+    lengths = []
     for f,name in named.items():
         facts = _facts(path, name)
         facts.pop('digest', None)
+        lengths.append(facts.pop('bytes', None))
         group = groups and groups[f]
         shards.append((name,facts.pop('n')))
         for n,first,last in facts.pop('parts'):
@@ -541,8 +690,10 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
             lo += n
     share_out = _split_whole_groups if groups else _split_clips
     if splits: share_out(clips, splits, seed)
-    return dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
+    index = dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
+    return index | dict(bytes=lengths) if 'codec' in settings else index
 
+# %% ../nbs/00_data.ipynb #d8b70724
 def _write_index(path, index):
     "Write the index where it differs from the one that is there"
     f = path/'index.json'
@@ -560,13 +711,13 @@ def _clear_shards(path, names):
         if stale: f.unlink()
 
 # %% ../nbs/00_data.ipynb #90356301
-def _missing_shards(named, path, size, on_error, progress=False):
+def _missing_shards(named, path, size, on_error, progress=False, probe=probe_video):
     "Headers of the sources that are still to be decoded, and messages of those that cannot be read; both by source"
     todo, bad = {}, {}
     same = _each_same(path, named.values(), size, progress)
     for f,have in zip(named, same):
         if have: continue
-        try: todo[f] = probe_video(f)
+        try: todo[f] = probe(f)
         except ValueError as e:
             if on_error=='raise': raise
             bad[str(f)] = str(e)
@@ -608,27 +759,71 @@ def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_o
     "What one builder does while all others wait"
     jobs = _jobs(todo, named, path, settings)
     total = _frames_ahead(todo, settings['fps'], settings.get('rate'))
-    _check_disk(path, total, settings['size'])
+    _check_disk(path, total, settings['size'], settings.get('codec', 'raw'))
     if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
     bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
-    with told_in_words(path): sync_files(f"{job['dst']}.{ext}" for job in jobs for ext in ('u8','json'))
+    endings = (*CODECS.values(), 'json')
+    with told_in_words(path): sync_files(f"{job['dst']}.{ext}" for job in jobs for ext in endings)
     store = cls._finish(named, path, bad, index_of)
     if progress and jobs: print(f'decoded {len(jobs)} of {len(named)} files. {store}')
     return store
 
 # %% ../nbs/00_data.ipynb #5e82378d
 @patch(cls_method=True)
-def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers, progress):
+def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers, progress, probe=probe_video):
     "Decode what is missing, one builder at a time; a new folder in which nothing came about goes away again"
     named = {f: shard_name(f, **settings) for f in sources}
     fresh = not path.exists()
-    todo, bad = _missing_shards(named, path, settings['size'], on_error, progress)
+    todo, bad = _missing_shards(named, path, settings['size'], on_error, progress, probe)
     with told_in_words(path): (path/'shards').mkdir(parents=True, exist_ok=True)
     try:
         with told_in_words(path), FileLock(path/'.lock'):     # a second builder waits here, then finds the work done
             return cls._decode_and_finish(named, path, settings, todo, bad, index_of, on_error, workers, progress)
     finally:
         if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
+
+# %% ../nbs/00_data.ipynb #615f64f4
+def _with_codec(settings, codec, quality=QUALITY):
+    "The settings of a store, for one codec; those of raw frames are those of before there was a choice"
+    rest = {k:v for k,v in settings.items() if k not in ('codec','quality')}
+    return rest if codec=='raw' else rest|dict(codec=codec, quality=quality)
+
+def _codec_there(path):
+    "The codec of the store, or of the unfinished build, at `path`; None where there is none"
+    folder = path/'shards'
+    endings = {f.suffix[1:] for f in folder.iterdir()} if folder.is_dir() else set()
+    return next((codec for codec,ending in CODECS.items() if ending in endings), None)
+
+# %% ../nbs/00_data.ipynb #810ed8a4
+def _frames_to_come(sources, settings, probe):
+    "About how many frames the sources will give; those that cannot be read are left for others to complain of"
+    heads = {}
+    for f in sources:
+        try: heads[f] = probe(f)
+        except (ValueError, OSError): continue
+    return _frames_ahead(heads, settings['fps'], settings.get('rate'))
+
+def _chosen(sources, settings, probe, quality):
+    "The codec for a new store; said, where it is not the raw bytes"
+    n, size = _frames_to_come(sources, settings, probe), settings['size']
+    codec = choose_codec(n, size)
+    if codec!='raw':
+        gigabytes = f'{raw_bytes(n, size)/1e9:,.0f} GB'
+        print(f"{n:,} frames at {size} px would be {gigabytes} raw: they become JPEG pictures of quality {quality}. codec='raw' keeps every bit.")
+    return codec
+
+# %% ../nbs/00_data.ipynb #7968b653
+@patch(cls_method=True)
+def _settle(cls:FrameStore, path, source, sources, settings, codec, quality, probe):
+    "Where the store lies, and its settings with the codec"
+    place = lambda codec: Path(path or store_path(source, **_with_codec(settings, codec, quality))).expanduser()
+    known = [codec] if codec else CODECS
+    there = next((c for k in known if (c := _codec_there(place(k)))), None)
+    if codec and there not in (None, codec):
+        raise ValueError(f"{place(codec)} holds a store with codec={there!r}. Leave codec= out, give another path=, or make a second store "
+                         f"of it with tempo_store convert.")
+    codec = codec or there or _chosen(sources, settings, probe, quality)
+    return place(codec), _with_codec(settings, codec, quality)
 
 # %% ../nbs/00_data.ipynb #3d11f1aa
 def _check_settings(size, fps, fit, on_error):
@@ -672,20 +867,24 @@ def build(cls:FrameStore,
     progress:bool=True, # Show a progress bar
     seed:int=0, # Draws the splits
     rate:float=None, # Frames a second of folders of frames, which no header says
+    codec:str=None, # 'raw', or 'jpeg'; None: as the store that is there, else raw while that is small
+    quality:int=QUALITY, # Of JPEG pictures, 1 to 100
 )->'FrameStore':
     "Decode `source` once; built again from the same input, it opens what is there"
     _check_settings(size, fps, fit, on_error)
+    check_codec(codec, quality)
     settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
-    sources = find_sources(source)
+    sources, probe = find_sources(source), functools.cache(probe_video)
     _check_rates(sources, fps, rate)
-    path = Path(path or store_path(source, **settings)).expanduser()
+    if path: _check_place(Path(path).expanduser())
+    path, settings = cls._settle(path, source, sources, settings, codec, quality, probe)
     _check_place(path)
     labels = {f: _label_of(label, f) for f in sources}
     groups = None if groups is None else _clip_groups(sources, groups, source)
     if splits: _check_splits(splits)
     if splits and groups: split_groups(list(groups.values()), splits)                   # refused before anything is decoded
     index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed, groups=groups)
-    return cls._build(sources, path, settings, index_of, on_error, workers, progress)
+    return cls._build(sources, path, settings, index_of, on_error, workers, progress, probe)
 
 # %% ../nbs/00_data.ipynb #fa18f51b
 @patch
@@ -695,13 +894,100 @@ def verify(self:FrameStore,
     "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
     names = [name for name,_ in self.index['shards']]
     same = _each_same(self.path, names, self.size, progress)
-    bad = [f'{n}.u8 ({self._source(k)})' for k,n in enumerate(names) if not same[k]]
+    ending = CODECS[self.codec]
+    bad = [f'{n}.{ending} ({self._source(k)})' for k,n in enumerate(names) if not same[k]]
     if bad: raise ValueError(f"{self.path}: {len(bad)} of {len(names)} shards are not what was written: {', '.join(bad)}. "
                              "Build the store again: only these are decoded.")
-    return sum('digest' in _facts(self.path, n) for n in names)
+    return sum(d is not None for d in self.digests().values())
+
+@patch
+def digests(self:FrameStore)->dict: # {name of a shard: eight hexadecimal digits}; None for shards of earlier versions
+    "The digest of each shard, as it was taken when it was written"
+    names = [name for name,_ in self.index['shards']]
+    return {name: (_facts(self.path, name) or {}).get('digest') for name in names}
 
 @patch
 def _source(self:FrameStore, s):
     "The file that shard `s` was decoded from, as far as a clip says so"
     at = self._begins[s]
     return next((c.file for c in self.clips if c.lo<=at<c.hi), 'no clip')
+
+# %% ../nbs/00_data.ipynb #2ad346a5
+@patch
+def _name_as(self:FrameStore, s, settings):
+    "The name of shard `s` in another codec: that of a build, where its frames are as a build would have them, else one made of the old name"
+    name = self.index['shards'][s][0]
+    file = _facts(self.path, name)['file']
+    try:
+        built = self.codec=='raw' and shard_name(file, **self.index['settings'])==name
+        if built: return shard_name(file, **settings)
+    except OSError: pass            # the source is gone
+    return hashlib.sha256(json.dumps([name, settings]).encode()).hexdigest()[:16]
+
+@patch
+def _convert_shard(self:FrameStore, s, name, path, settings):
+    "Write shard `s` as shard `name` of the store at `path`, where it is not there yet"
+    old, codec = self.index['shards'][s][0], settings.get('codec', 'raw')
+    if _same_bytes(path, name, self.size): return
+    dst, total = path/'shards'/name, _Sum()
+    with lent_file(f'{dst}.{CODECS[codec]}') as tmp:
+        packing = Packing(codec, settings.get('quality', QUALITY))
+        with open(tmp, 'wb') as f:
+            for i in range(self._begins[s], self._begins[s+1]):
+                data = packing.add(self._one(i))
+                total.add(data)
+                f.write(data)
+            total.add(packing.end())
+            f.write(packing.end())
+        _put_shard(tmp, dst, _facts(self.path, old), total.crc, codec)
+
+# %% ../nbs/00_data.ipynb #e0a9cb4a
+@patch
+def _check_convert(self:FrameStore, path, settings):
+    "Refuse a conversion that changes nothing, or that would write over something"
+    if settings==self.index['settings']: raise ValueError(f"{self.path} holds such frames already. Copy the folder, or choose another codec.")
+    _check_place(path)
+    if path.exists() and path.samefile(self.path): raise FileExistsError(f"{path} is the store itself. Give another place.")
+
+# %% ../nbs/00_data.ipynb #0e050758
+@patch
+def _convert_into(self:FrameStore, path, settings, progress):
+    "What one converter does while all others wait"
+    n, codec = len(self.index['shards']), settings.get('codec', 'raw')
+    names = [self._name_as(s, settings) for s in range(n)]
+    if {f.stem for f in (path/'shards').glob('*.json')}-set(names):
+        raise FileExistsError(f"{path} holds another store, or a part of one. Give another place.")
+    _check_disk(path, len(self), self.size, codec)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = pool.map(lambda s: self._convert_shard(s, names[s], path, settings), range(n))
+        list(tqdm(jobs, 'converting', n, unit='shard', delay=3, disable=not progress))
+    endings = (CODECS[codec], 'json')
+    sync_files(path/'shards'/f'{name}.{ending}' for name in names for ending in endings)
+    shards = [(name,k) for name,(_,k) in zip(names, self.index['shards'])]
+    index = dict(self.index, settings=settings, shards=shards)
+    index.pop('bytes', None)
+    if codec!='raw': index['bytes'] = [_facts(path, name)['bytes'] for name in names]
+    _write_index(path, index)
+    _clear_shards(path, set(names))
+
+# %% ../nbs/00_data.ipynb #c74124f6
+@patch
+def convert(self:FrameStore,
+    path, # The new store's folder
+    codec:str='jpeg', # 'raw' or 'jpeg'
+    quality:int=QUALITY, # Of JPEG pictures, 1 to 100
+    progress:bool=True, # Show a progress bar where it takes long
+)->'FrameStore': # The new one
+    "The same frames and clips in another codec; done again after it was cut off, it goes on"
+    check_codec(codec, quality)
+    path, settings = Path(path).expanduser(), _with_codec(self.index['settings'], codec, quality)
+    self._check_convert(path, settings)
+    self.verify(progress)
+    fresh = not path.exists()
+    try:
+        with told_in_words(path):
+            (path/'shards').mkdir(parents=True, exist_ok=True)
+            with FileLock(path/'.lock'): self._convert_into(path, settings, progress)
+    finally:
+        if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
+    return FrameStore.open(path)

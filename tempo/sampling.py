@@ -184,10 +184,21 @@ def _check_partners(self:PairSampler):
 def _some_of(total, n, rng):
     "`n` of the numbers below `total` in random order; none comes twice before each has come once"
     if 50*n<total: return rng.choice(total, n, replace=False)
-    rounds = -(-n//total)
-    return np.concatenate([rng.permutation(total) for _ in range(rounds)])[:n]
+    rounds = [rng.permutation(total) for _ in range(-(-n//total))]
+    return rounds[0][:n] if len(rounds)==1 else np.concatenate(rounds)[:n]
 
 # %% ../nbs/01_sampling.ipynb #0911f40a
+_AT_ONCE = 100_000        # pairs
+
+@patch
+def _pairs_at(self:PairSampler, places, rng):
+    "The pairs whose first frames are at these places"
+    stretch = np.searchsorted(self._offs, places, 'right')-1
+    i = places-self._offs[stretch]+self.first[stretch]
+    clip = stretch//2
+    j = self.pdf.draw(i, self.lo[clip], self.hi[clip], rng)
+    return np.stack([i, j], 1)
+
 @patch
 def epoch(self:PairSampler,
     epoch:int=0, # Number of the epoch
@@ -196,11 +207,11 @@ def epoch(self:PairSampler,
     "The pairs of one epoch"
     rng = np.random.default_rng([self.seed, epoch])
     places = _some_of(len(self), n or len(self), rng)
-    stretch = np.searchsorted(self._offs, places, 'right')-1
-    i = places-self._offs[stretch]+self.first[stretch]
-    clip = stretch//2
-    j = self.pdf.draw(i, self.lo[clip], self.hi[clip], rng)
-    return np.stack([i, j], 1)
+    pairs = np.empty((len(places),2), np.int64)
+    for k in range(0, len(places), _AT_ONCE):
+        some = slice(k, k+_AT_ONCE)
+        pairs[some] = self._pairs_at(places[some], rng)
+    return pairs
 
 # %% ../nbs/01_sampling.ipynb #44476e4b
 class FramePair(fastuple):
@@ -284,11 +295,11 @@ def before_iter(self:PairDL):
     self.pairs = self.sampler.epoch(self.next_epoch(), self.n_pairs)
 
 @patch
-def get_idxs(self:PairDL)->list: # Numbers of pairs
+def get_idxs(self:PairDL)->np.ndarray: # Numbers of pairs
     "This process's part of every batch, from batch `first` on"
     rank,world = self.shard
     batches = np.arange(len(self)*world*self.bs).reshape(-1, world, self.bs)
-    return batches[self.first:,rank].ravel().tolist()
+    return batches[self.first:,rank].ravel()
 
 # %% ../nbs/01_sampling.ipynb #e3fe2af1
 @patch
