@@ -31,7 +31,7 @@ def spell_flags(
         return f'--{name}{eq}{value}'
     return [spelt(word) for word in argv]
 
-# %% ../nbs/00i_command.ipynb #0b4f05db
+# %% ../nbs/00i_command.ipynb #52bfebd4
 GROUPS = {
     'what is read and written': 'data path videos stills eval labels classes groups test video out results logs onnx folder name',
     'network and pictures': 'arch weights size aug engine config',
@@ -53,7 +53,7 @@ def _in_groups(p):
     p._optionals.title = 'other'
     p._action_groups.append(p._action_groups.pop(1))
 
-# %% ../nbs/00i_command.ipynb #c15f969b
+# %% ../nbs/00i_command.ipynb #759ed700
 class _Help(argparse.RawDescriptionHelpFormatter):
     "Help as wide as the terminal, in which a % is a %"
     def __init__(self, prog):
@@ -71,7 +71,7 @@ def _epilog(f, prog):
     if examples: examples = ['examples:', *examples, '']
     return _as_typed('\n'.join([*examples, EXIT_CODES]), prog)
 
-# %% ../nbs/00i_command.ipynb #06ed9c98
+# %% ../nbs/00i_command.ipynb #ad62d4c9
 def command_parser(
     f, # A function with documented parameters, or a command
     prog:str=None, # How it was called; None: the function's name
@@ -87,7 +87,7 @@ def command_parser(
     p.add_argument('--quiet', action='store_true', help='No progress and no hints: results, warnings and errors alone')
     return p
 
-# %% ../nbs/00i_command.ipynb #b9a97924
+# %% ../nbs/00i_command.ipynb #65a6c60d
 class LogLines:
     "A stream in which a bar that redraws itself becomes a line now and then"
     def __init__(self,
@@ -112,7 +112,7 @@ class LogLines:
         if not self.bar: self._pass_on('')
         self.stream.flush()
 
-# %% ../nbs/00i_command.ipynb #75489c43
+# %% ../nbs/00i_command.ipynb #d5b2b87b
 @patch
 def _pass_on(self:LogLines, end):
     "Write what stands on the line"
@@ -191,7 +191,7 @@ def _typed(argv, name):
 @contextmanager
 def _last_line(f):
     "Ctrl-C, SIGTERM and refusals end `f` with one line"
-    can_go_on = 'resume' in inspect.signature(f).parameters
+    can_go_on = 'resume' in inspect.signature(f).parameters or getattr(f, 'goes_on', False)
     stopped = f'{f.__name__}: stopped'+(f'. Go on with: {_typed(sys.argv, f.__name__)}' if can_go_on else '')
     alone = os.environ.get('RANK', '0')=='0'       # of several processes the first one speaks
     try: yield
@@ -203,12 +203,14 @@ def _last_line(f):
         if isinstance(e.code, str): e.code = _one_line(e.code)
         raise
 
-# %% ../nbs/00i_command.ipynb #823d25b4
-def _next_words(f, given, prog):
+# %% ../nbs/00i_command.ipynb #d762cecf
+def _next_words(f, given, prog, answer=None):
     "What to type after `f`, with the values that it was given; None where it says nothing"
-    if not getattr(f, 'then', None) or os.environ.get('RANK', '0')!='0': return None
+    then = getattr(f, 'then', None)
+    if isinstance(then, dict): then = then.get(answer)
+    if not then or os.environ.get('RANK', '0')!='0': return None
     quoted = {k: shlex.quote(str(v)) for k,v in given.items()}
-    return f"next: {_as_typed(f.then.format(**quoted), prog)}"
+    return f'next: {_as_typed(then.format(**quoted), prog)}'
 
 def _run(f, call):
     "Read the command line as `f` documents it, and `call`"
@@ -217,9 +219,8 @@ def _run(f, call):
         given, quiet = _parse(f)
         _prepare_streams(quiet)
         answer = call(**given)
-        said = None if quiet else _next_words(f, given, sys.argv[0])
+        said = None if quiet else _next_words(f, given, sys.argv[0], answer)
         if said: print(said, file=sys.stderr)
-        return answer
 
 # %% ../nbs/00i_command.ipynb #2224afe2
 def command(
@@ -227,19 +228,20 @@ def command(
     *,
     aliases:dict=None, # {another name of a flag: the parameter's name}
     examples=(), # Command lines, for `--help`
-    then:str=None, # What one types next; `{out}` stands for the value of that parameter
+    goes_on:bool=False, # Whether the same line, typed again, goes on with what was stopped; so it is where `resume` is a parameter
+    then=None, # What one types next, or {what the function returns: what one types next}; `{out}` stands for the value of that parameter
 ): # `f`, which reads its parameters from the command line where it is called without any by a program
     "Make a console command of a function; called from Python, it is the function that it was"
-    if f is None: return functools.partial(command, aliases=aliases, examples=examples, then=then)
+    if f is None: return functools.partial(command, aliases=aliases, examples=examples, goes_on=goes_on, then=then)
     clear = clear_errors(f)
     @functools.wraps(f)
     def _f(*args, **kwargs):
         if args or kwargs or not _is_program(inspect.currentframe().f_back): return clear(*args, **kwargs)
         return _run(_f, clear)
-    _f.aliases, _f.examples, _f.then = aliases or {}, examples, then
+    vars(_f).update(aliases=aliases or {}, examples=examples, goes_on=goes_on, then=then)
     return _f
 
-# %% ../nbs/00i_command.ipynb #bde345fb
+# %% ../nbs/00i_command.ipynb #ed0b07d8
 @functools.lru_cache(None)
 def _tree(module):
     "The file of a module, and its syntax tree"
@@ -260,7 +262,7 @@ def _signature(path, node):
     exec(compile(ast.Module([bare], []), path, 'exec'), names)
     return names[node.name]
 
-# %% ../nbs/00i_command.ipynb #3226a168
+# %% ../nbs/00i_command.ipynb #97390fca
 def read_command(
     module:str, # Such as 'tempo.detectron'
     name:str, # Of the command: a function of the module with defaults that are plain values
@@ -270,10 +272,11 @@ def read_command(
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name==name), None)
     if node is None: raise ValueError(f'{module} has no command {name}')
     f = _signature(path, node)
-    for key,value in _decorator(node).items(): setattr(f, key, value)
+    said = dict(aliases={}, examples=(), goes_on=False, then=None) | _decorator(node)
+    for key,value in said.items(): setattr(f, key, value)
     return f
 
-# %% ../nbs/00i_command.ipynb #98dbd4d3
+# %% ../nbs/00i_command.ipynb #7ed4243b
 def run_command(
     module:str, # Where the command lives
     name:str, # Its function
@@ -290,13 +293,13 @@ def late_command(
     name:str, # Its function
 ): # A function, for a console script
     "A command whose module is imported when it runs"
+    @functools.wraps(read_command(module, name))
     def call(*args, **kwargs):
         if args or kwargs: return getattr(importlib.import_module(module), name)(*args, **kwargs)
         return run_command(module, name, sys.argv[1:], sys.argv[0])
-    call.__name__ = call.__qualname__ = name
     return call
 
-# %% ../nbs/00i_command.ipynb #555e7f2e
+# %% ../nbs/00i_command.ipynb #6c7bed1d
 _BASH = """_tempo() {{
   local cur="${{COMP_WORDS[COMP_CWORD]}}" name="${{COMP_WORDS[0]##*/}}" words=""
   if [[ $name == tempo ]]; then
