@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from fastcore.script import call_parse
 from filelock import FileLock
-from .utils import clear_errors, put_in_place, told_in_words, write_atomic
+from .command import command
+from .utils import put_in_place, told_in_words, write_atomic
 from .synthetic import make_signs
 
 # %% ../nbs/00c_datasets.ipynb #336c3c95
@@ -454,8 +454,7 @@ def get_models(
     return _get(name, MODELS, folder or f'models/{name}', progress)
 
 # %% ../nbs/00c_datasets.ipynb #d4d4b095
-@call_parse
-@clear_errors
+@command(examples=('tempo_data list', 'tempo_data synthetic --out signs'))
 def tempo_data(
     name:str, # Name of the data set, or `list` to see all names
     out:str=None, # Folder to make; default: data/NAME
@@ -464,8 +463,7 @@ def tempo_data(
     print(list_sources(DATASETS) if name=='list' else get_data(name, out))
 
 # %% ../nbs/00c_datasets.ipynb #f8b10417
-@call_parse
-@clear_errors
+@command(examples=('tempo_models list', 'tempo_models thesis'))
 def tempo_models(
     name:str, # Name of the weights, or `list` to see all names
     out:str=None, # Folder to make; default: models/NAME
