@@ -20,10 +20,11 @@ The last four should be 0, and the exit code is 1 where they are not. What is ri
 - `video`: frames carry their number. No more frames come than the clip had or ffmpeg (PyAV) gives for the same mutant,
   and no more that show an earlier number, at the end above all, than ffmpeg gives damaged or repeated: so decoders fill
   in what is damaged, each in its way, and damaged pixels are nobody's fault, because these codecs have no checksums. Not
-  more than a tenth and two frames are lost, and no clip goes on over a gap of a second. Packets that are there and become
-  no frame (a lost key frame) do not count as lost, nor what is missing before the first frame (a recording may begin
-  within a group of pictures) or, in TS and MPG, which do not know their length, after the last one. Where `raise` refuses
-  a mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
+  more than a tenth and two frames are lost without a word, and no clip goes on over a gap of ten frames. Packets that are
+  there and become no frame (a lost key frame) are lost unless the build says how many there are; no more than ffmpeg
+  gives no frame for. What is missing before the first frame does not count (a recording may begin within a group of
+  pictures), nor, in TS and MPG, which do not know their length, what is after the last one. Where `raise` refuses a
+  mutant, it is built with `skip` beside a whole clip, which has to be kept whole.
 - `stills`: PNG has checksums, so every pixel is right, and in masks every id; so it is where the end of any file is
   missing. In other formats a changed byte is another picture, and size and type of what comes are looked at.
 - `coco`: pictures, classes, crowds and masks are those of the damaged JSON, read here by other means. It has to be
@@ -42,6 +43,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import csv, io, json, math, multiprocessing, re, shutil, signal, sys, tempfile, time, traceback, warnings, zipfile
 from collections import Counter, namedtuple
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +55,7 @@ from tempo.rows import add_row
 
 LIMIT = 30         # seconds a mutant
 MEMORY = 4<<30     # bytes beyond what a process has when it begins
+GAP = 10           # frames between two neighbours of a clip
 REFUSALS = (ValueError, OSError, RuntimeError, FloatingPointError)
 BAD = ('silent wrong', 'crash', 'hang', 'unnamed error')
 OUTCOMES = ('right', 'refused', *BAD)
@@ -156,6 +159,11 @@ def undecoded(path, shown):
     "How many packets of a file became no frame"
     return max(0, sum(p.size>0 for p in packets(path))-len(shown))
 
+def unseen(said, path):
+    "How many packets of a file gave no picture, as a build says"
+    m = re.search(rf'^no picture: {re.escape(str(path))}: (\d+) packets', said, re.M)
+    return int(m[1]) if m else 0
+
 def packets(path):
     "Packets as far as they can be read"
     import av
@@ -195,16 +203,20 @@ class Video(Kind):
         return FrameStore.build(sources, self.folder/'store', SIDE, on_error=on_error, workers=0, progress=False)
 
     def judge(self, m):
-        try: store = self.build([m.path], 'raise')
+        try:
+            with redirect_stdout(io.StringIO()) as out: store = self.build([m.path], 'raise')
         except REFUSALS as e:
             if is_clear(e, m): self.skip(m)
             raise
         numbers = [number_of(f) for f in store[:]]
         shown = self.compare(m, numbers)
-        gone = lost(numbers, m.name)-undecoded(m.path, shown)
+        told = unseen(out.getvalue(), m.path)
+        none = undecoded(m.path, shown)
+        if told > none: raise Wrong(f'{told} packets are said to have given no picture, and {none} did not')
+        gone = lost(numbers, m.name)-told
         if gone > .1*FRAMES+2: raise Wrong(f'{gone} of {FRAMES} frames are lost: {short(numbers)}')
         gap = max(straddled(numbers[c.lo:c.hi]) for c in store.clips)
-        if gap > FPS: raise Wrong(f'a clip goes on over a gap of {gap} frames: {short(numbers)}')
+        if gap > GAP: raise Wrong(f'a clip goes on over a gap of {gap} frames: {short(numbers)}')
 
     def skip(self, m):
         "Beside a whole clip, what can be saved is saved"

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ARCHS', 'LITE0', 'LEVELS', 'Backbone', 'bare', 'register_arch', 'lite_available',
            'create_backbone', 'check_backbone', 'extract_features', 'weights_digest', 'cached_features',
-           'find_backbone', 'save_backbone', 'load_backbone', 'FeatureMaps', 'export_onnx', 'model_card', 'write_card',
-           'get_backbone']
+           'find_backbone', 'save_backbone', 'load_backbone', 'FeatureMaps', 'export_onnx', 'model_card', 'card_files',
+           'write_card', 'get_backbone']
 
 # %% ../nbs/02a_backbones.ipynb #c481bdd4
 import copy, difflib, hashlib, importlib.util, json, math, os, re, shlex, warnings
@@ -725,11 +725,15 @@ def _is_card(f):
     try: return {'arch','provenance','evaluation'} <= set(json.loads(text))
     except (ValueError, TypeError, RecursionError): return False
 
-def _check_cards(*files):
-    "Refuse to write over what is no card"
+def card_files(
+    path, # The weights' file; the card goes beside it
+)->tuple: # The JSON file and the Markdown file
+    "Where a card goes; a file that is there and is no card is refused"
+    files = Path(path).with_suffix('.json'), Path(path).with_suffix('.md')
     for f in files:
         if not f.exists() or f.is_file() and _is_card(f): continue
         raise FileExistsError(f"{f} is no model card, and is left as it is. Move it, or give the weights' file another name.")
+    return files
 
 # %% ../nbs/02a_backbones.ipynb #f44568ca
 def write_card(
@@ -739,8 +743,7 @@ def write_card(
 )->Path: # The Markdown file; the JSON file has the same name
     "Write the model card as `NAME.md` and `NAME.json` beside the weights"
     card, path = model_card(backbone, results), Path(path)
-    as_json, as_text = path.with_suffix('.json'), path.with_suffix('.md')
-    _check_cards(as_json, as_text)
+    as_json, as_text = card_files(path)
     write_atomic(as_json, json.dumps(card, indent=1, default=str)+'\n')
     write_atomic(as_text, _card_text(card, path, _as_rows(results)))
     return as_text

@@ -6,7 +6,7 @@
 __all__ = ['rng_state', 'set_rng_state', 'seeded', 'write_checkpoint', 'read_checkpoint', 'only_run', 'Checkpoint']
 
 # %% ../nbs/02d_checkpoint.ipynb #2d89235e
-import json, random, signal, threading
+import json, math, random, signal, threading, time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import numpy as np, torch, torch.distributed as dist
@@ -127,6 +127,7 @@ class Checkpoint(Callback):
         self.config, self.where_both, self.state = config or {}, where_both, None
         self.good = 0                           # the step after which all was known to be finite
         self.asked, self.listens = None, False  # the signal to stop, and whether anybody waits for one
+        self.asked_at = -math.inf               # when it came (s)
 
 # %% ../nbs/02d_checkpoint.ipynb #1646ca38
 @patch
@@ -216,9 +217,13 @@ def save(self:Checkpoint):
     write_checkpoint(self.path, state)
 
 # %% ../nbs/02d_checkpoint.ipynb #50bc3ff3
+_ECHO = 5       # seconds in which a launcher hands on a signal that its processes have had already
+
 @patch
 def _ask(self:Checkpoint, signum, frame):
     "The first signal asks, the second one does what it did before"
+    before, self.asked_at = self.asked_at, time.monotonic()
+    if num_distrib()>1 and self.asked_at-before<_ECHO: return
     if self.asked is not None: self._listen(False)
     if self.asked is None: self.asked = signum
     else: signal.raise_signal(signum)

@@ -14,7 +14,7 @@ from pathlib import Path
 from fastcore.script import bool_arg
 from . import __version__
 from .command import EXIT_CODES, command, completion_script, late_command, read_command, run_command, spell_flags
-from .utils import clear_errors
+from .utils import as_file_name, clear_errors
 
 # %% ../nbs/09_cli.ipynb #afbd648a
 COMMANDS = dict(
@@ -156,11 +156,11 @@ def said(
     return {k: v for k,v in typed.items() if v is not None} | dict(recipe=recipe)
 
 # %% ../nbs/09_cli.ipynb #e0913c61
-def _train(video, arch, out, *, aug, **settings):
+def _train(video, arch, out, *, aug, lr, **settings):
     "The trained backbone, which is in `out` by then; None in all processes but the first"
     from fastai.torch_core import rank_distrib
     from tempo.pretrain import train_tempo
-    learn = train_tempo(video, arch, out=out, aug=None if aug=='none' else aug, **settings)
+    learn = train_tempo(video, arch, out=out, aug=None if aug=='none' else aug, lr=rate(lr), **settings)
     if rank_distrib(): return
     backbone = learn.model.backbone
     print(f"wrote {out} after {backbone.meta['train_seconds']} s")
@@ -199,13 +199,14 @@ def tempo_train(
     save_every:int=100, # Steps between checkpoints; 0: none
     resume:bool_arg=True, # Go on from the checkpoint of a run that was cut off
     results:str='results/linear_eval.jsonl', # Where --eval adds its rows
+    rate:float=None, # Frames a second of a folder of frames; videos say their own
 ):
     "Pre-train a backbone on video by temporal coherence"
     check_files(video, eval, [weights])
     if eval: _check_eval(eval, results)
-    backbone = _train(video, arch, out, weights=weights, pdf=pdf, proximity=distance(proximity), steps=steps, bs=bs, lr=rate(lr),
+    backbone = _train(video, arch, out, weights=weights, pdf=pdf, proximity=distance(proximity), steps=steps, bs=bs, lr=lr,
         loss=loss, lmb=lmb, seed=seed, **said(recipe, epochs=epochs, size=size), average=average, cuts=cuts, save_every=save_every, resume=resume,
-        aug=aug, opt=opt, stills=stills, logs=logs)
+        aug=aug, opt=opt, stills=stills, logs=logs, rate=rate)
     if eval and backbone is not None: _eval_trained(weights, out, eval, results, size=backbone.size, arch=arch, video=video)
 
 # %% ../nbs/09_cli.ipynb #90d169e8
@@ -232,6 +233,7 @@ def tempo_pilot(
     recipe:str=None, # thorough: three times as long, larger pictures, nothing frozen; for a GPU or a night
     seed:int=42, # Of pairs, projector and augmentation
     results:str='results/pilot.jsonl', # Where a row is added
+    rate:float=None, # Frames a second of a folder of frames; videos say their own
 ):
     "Say in minutes whether pre-training on a video helps, and what it will cost"
     check_files(video, data, [weights])
@@ -240,7 +242,7 @@ def tempo_pilot(
     from tempo.rows import add_row, check_writable
     check_writable(results)
     found = pilot(video, arch, data=data, pilot_steps=pilot_steps, minutes=minutes, weights=weights, steps=steps, bs=bs,
-        proximity=distance(proximity), seed=seed, **said(recipe, epochs=epochs, size=size))
+        proximity=distance(proximity), seed=seed, rate=rate, **said(recipe, epochs=epochs, size=size))
     print(found)
     add_row(results, kind='pilot', video=video, data=data, arch=arch, **found.to_dict())
     return found.verdict
@@ -252,7 +254,7 @@ def name_starts(
     against:str, # Another backbone, or None
 )->list: # (name, backbone) of each
     "What two backbones are called, or one"
-    named = [(name or Path(path).stem, path)]
+    named = [(as_file_name(name or Path(path).stem), path)]
     if against: named.append((Path(against).stem, against))
     if len(dict(named))<len(named): raise ValueError(f'both backbones would be called {named[0][0]!r}: give --name another')
     return named
@@ -627,9 +629,10 @@ def tempo_export(
 ):
     "Write a backbone as ONNX, checked against PyTorch, and its model card beside it"
     check_files(backbones=[path])
-    from tempo.backbones import export_onnx, get_backbone, write_card
+    from tempo.backbones import card_files, export_onnx, get_backbone, write_card
     backbone = get_backbone(path, arch)
     out = Path(out or Path(path).with_suffix('.onnx'))
+    card_files(out)
     rows = _rows_about(backbone, path, results)
     print(f'wrote {export_onnx(backbone, out, size=size)} and {write_card(backbone, out, rows)}')
 

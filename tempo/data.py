@@ -6,7 +6,7 @@
 __all__ = ['STORE_FORMAT', 'shard_name', 'write_shard', 'Clip', 'FrameStore', 'store_path']
 
 # %% ../nbs/00_data.ipynb #6680679a
-import ctypes, functools, hashlib, json, mmap, os, re, shutil, subprocess, sys, threading, weakref, zlib
+import ctypes, functools, hashlib, itertools, json, mmap, os, re, shutil, subprocess, sys, threading, weakref, zlib
 try: import resource
 except ImportError: resource = None        # Windows
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -117,6 +117,7 @@ def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None, codec
     if damage and not salvage: raise ValueError(_damaged(path, damage))
     parts = _parts(index, reading.starts)
     facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=reading.fps, parts=parts)
+    facts['lost'] = reading.lost
     return _put_shard(tmp, dst, facts, _sum_of(tmp) if crc is None else crc, codec)
 
 # %% ../nbs/00_data.ipynb #5d341d8d
@@ -133,7 +134,7 @@ def write_shard(
     report=noop, # Called with the number of frames written, now and then
     codec:str='raw', # 'raw' or 'jpeg'
     quality:int=QUALITY, # Of JPEG pictures
-)->dict: # file, n, fps, first, last, damaged, parts, digest; bytes, of JPEG pictures
+)->dict: # file, n, fps, first, last, damaged, parts, lost, digest; bytes, of JPEG pictures
     "Decode one source into one shard; nothing is left behind when it fails"
     read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
     with lent_file(f'{dst}.{CODECS[codec]}') as tmp:
@@ -159,6 +160,7 @@ class Clip:
     split:str=None  # Name of the split the clip belongs to
     damaged:str=None  # What was wrong with the file
     group:str=None  # Patient, camera or recording, where known
+    lost:int=0  # Packets of the file that gave no picture
 
     def __len__(self): return self.hi-self.lo
 
@@ -737,6 +739,14 @@ def _frames_ahead(todo, fps, rate=None):
     return int(sum(info['n']/thinning(info['fps'] or rate, fps) for info in todo.values()))
 
 # %% ../nbs/00_data.ipynb #c684a7ab
+def _say_losses(clips):
+    "A line for each file that was damaged, and for each of which packets gave no picture"
+    for file,of in itertools.groupby(clips, lambda c: c.file):
+        of = list(of)
+        n, c = sum(map(len, of)), of[0]
+        if c.damaged: print(f'damaged: {file}: {c.damaged}, kept {n} frames')
+        if c.lost: print(f'no picture: {file}: {c.lost} packets gave none, kept {n} frames')
+
 @patch(cls_method=True)
 def _finish(cls:FrameStore, named, path, bad, index_of):
     "Write the index of what was decoded, tidy up, and say what was lost"
@@ -747,10 +757,7 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
     _write_index(path, index)
     _clear_shards(path, set(named.values()))
     store = cls.open(path)
-    damaged = {c.file: c.damaged for c in store.clips if c.damaged}
-    for file,what in damaged.items():
-        n = sum(len(c) for c in store.clips if c.file==file)
-        print(f'damaged: {file}: {what}, kept {n} frames')
+    _say_losses(store.clips)
     return store
 
 # %% ../nbs/00_data.ipynb #067a1c5b

@@ -7,12 +7,13 @@ __all__ = ['Relevance', 'relevance_of', 'relevance_eval', 'as_relevance', 'mean_
            'contact_sheet', 'stills_table', 'explain_folder']
 
 # %% ../nbs/07_explain.ipynb #001e7acd
-import html, os, shutil, uuid
+import html, os, shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from torch import nn
+from .utils import lent_folder
 from .stills import Stills
 from .backbones import extract_features, get_backbone
 from .statistics import mean_interval, t_halfwidth
@@ -388,16 +389,13 @@ def explain_folder(
     size, test = kw.pop('size', None), kw.pop('test', None)
     if not isinstance(data, EvalData): size = size or next(iter(nets.values())).size
     if results: check_writable(results)
-    part = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:8]}')
-    part.mkdir(parents=True)                                          # now, and not after all the work
-    try:
+    with lent_folder(out) as part:                                    # now, and not after all the work
         data = load_eval_data(data, size, test=test, masks=True)
         found = [relevance_eval(b, data, name=n, ignore_bias=ignore_bias, **kw) for n,b in nets.items()]
         curves = robustness(nets, data, kinds, runs=runs, **kw) if runs else []
         _write(part, found, curves, data)
         if out.exists(): shutil.rmtree(out)
         os.replace(part, out)
-    finally: shutil.rmtree(part, ignore_errors=True)
     if results:
         for o in (*found, *curves): o.save(results)
     return found

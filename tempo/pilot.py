@@ -60,6 +60,7 @@ def some_video(
     source, # A video, a folder of videos or frames, or a list; a `FrameStore` is taken whole
     minutes:float=20, # Of video, at least, where there is as much
     seed:int=0, # Order of the files
+    rate:float=None, # Frames a second of folders of frames
 )->list: # Paths
     "A few of the files, as many as make some minutes"
     if isinstance(source, FrameStore): return source
@@ -68,7 +69,7 @@ def some_video(
     for k in np.random.default_rng(seed).permutation(len(files)):
         some.append(files[k])
         info = probe_video(files[k])
-        seconds += info['n']/(info['fps'] or 30)
+        seconds += info['n']/(info['fps'] or rate or 30)
         if seconds>=60*minutes: break
     return sorted(some)
 
@@ -160,7 +161,7 @@ def pilot(
     "Minutes of training that say whether a whole one will help"
     began, config = time.time(), TrainConfig(arch=arch, **settings | dict(out=None))
     if config.weights is None: raise ValueError("weights=None: a pilot compares with a start that is worth something. Give imagenet or a path.")
-    files = some_video(source, minutes)
+    files = some_video(source, minutes, rate=config.rate)
     learn = train_tempo(files, arch, **_short(settings, pilot_steps, files, source))
     compared = None if data is None else _compare(learn, data)
     steps = _whole_steps(source, files, len(learn.dls.train.store), config)

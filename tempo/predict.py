@@ -45,6 +45,7 @@ def video_scores(
         numbers, frames = [], []
     if frames: yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
     if reading.damage: warnings.warn(f'{path} is not whole: {reading.damage}. What could be read has its labels.', stacklevel=3)
+    if reading.lost: warnings.warn(f'{path}: {reading.lost} packets gave no picture. The others have their labels.', stacklevel=3)
 
 # %% ../nbs/08c_predict.ipynb #73871f23
 def frame_log_probs(

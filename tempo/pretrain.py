@@ -221,8 +221,8 @@ def check(self:LearnerConfig):
 # %% ../nbs/03_pretrain.ipynb #3bcdf66e
 # where things go and who looks on: the weights do not depend on these
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
-# how the same is computed, as long as it is the default: older checkpoints do not have them
-_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True)
+# as long as they are the default, checkpoints do not have them: how the same is computed, and what came later
+_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, rate=None)
 
 def _plain(v):
     "A setting as JSON can hold it, the same in every process"
@@ -480,6 +480,7 @@ class TrainConfig(LearnerConfig):
     lr:object=2e-3 # Peak learning rate; a pair or slice (early layers, projector) for a rate by depth
     wd:float=1e-2 # Weight decay
     size:int=128 # Side of the frames (pixels)
+    rate:float=None # Frames a second of folders of frames, which no header says; without it, seconds are counted as if there were 30
     out:object='tempo.safetensors' # Where the backbone goes; None: nowhere
     seed:int=42 # Of the pairs, the projector and the augmentation
     path:object=None # The store's folder; None: one in the user's cache
@@ -602,7 +603,7 @@ def _checkpoint(config, run):
 def _open_store(source, config):
     "The frames of a training; a store that was given is taken as it is"
     if isinstance(source, FrameStore): return source
-    store = FrameStore.build(source, config.path, config.size)
+    store = FrameStore.build(source, config.path, config.size, rate=config.rate)
     return split_cuts(store) if config.cuts else store
 
 # %% ../nbs/03_pretrain.ipynb #350e039c

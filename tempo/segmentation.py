@@ -31,7 +31,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 # %% ../nbs/06_segmentation.ipynb #c094ac1e
-from .utils import write_atomic
+from .utils import as_file_name, write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone, weights_digest
 from .checkpoint import Checkpoint, seeded, write_checkpoint
 from .loaders import NumberedDL
@@ -467,10 +467,14 @@ def _curve(name, runs, info, files, folder):
     iters = [row['iteration'] for row in runs[0]]
     return APCurve(name, iters, ap('bbox'), ap('segm'), info, folder, files[1])
 
+def _seed_folders(out, name, seeds):
+    "Where the runs go; a name never leads out of `out`"
+    return [Path(out)/as_file_name(name)/f'seed-{s}' for s in seeds]
+
 def _train_seeds(name, backbone, files, info, out, seeds, resume):
     "A run a seed, and the curve of all of them"
     train_one = _engine(backbone, files, info)
-    folders = [Path(out)/name/f'seed-{s}' for s in seeds]
+    folders = _seed_folders(out, name, seeds)
     runs = []
     for folder,s in zip(folders, seeds):
         settings = json.loads(json.dumps(info|dict(seed=s)))           # as they will be read from the file

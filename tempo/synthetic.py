@@ -13,8 +13,9 @@ from fastprogress.fastprogress import progress_bar
 from fractions import Fraction
 from pathlib import Path
 from PIL import Image
-import av, json, os, shutil, tempfile
+import av, json, os
 import numpy as np
+from .utils import lent_folder
 
 # %% ../nbs/00a_synthetic.ipynb #6df4df70
 LETTERS = 'ABCDEFGHIKLMNOPQRSTUVWXY'  # The letters that are hand shapes: J and Z are movements
@@ -927,18 +928,14 @@ def _takes(s):
 def _make(path, s, progress):
     "Build the set beside `path`, then move it there"
     takes = _takes(s)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
-    try:
+    with lent_folder(path) as root:
         for d in ('clips','test_clips'): (root/d).mkdir()
         for split,letter in {t[:2] for t in takes}:
             for d in (split, f'masks/{split}'): (root/d/letter).mkdir(parents=True, exist_ok=True)
         clips = [_write_take(root, *t, s) for t in (progress_bar(takes) if progress else takes)]
         meta = dict(letters=s['letters'], seed=s['seed'], settings=s, clips=clips)
         (root/'meta.json').write_text(json.dumps(meta, indent=1))
-        root.chmod(0o755)
         os.replace(root, path)
-    finally: shutil.rmtree(root, ignore_errors=True)
 
 # %% ../nbs/00a_synthetic.ipynb #c57494e8
 def make_signs(

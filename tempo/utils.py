@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'as_cell', 'put_in_place', 'sync_files', 'write_error',
-           'told_in_words', 'lent_file', 'whole_file', 'abandoned', 'check_place', 'write_atomic', 'remember', 'recall',
-           'clear_errors']
+           'told_in_words', 'lent_file', 'whole_file', 'abandoned', 'lent_folder', 'check_place', 'write_atomic',
+           'remember', 'recall', 'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
-import errno, functools, itertools, json, os, re, sys, uuid, zlib
+import errno, functools, itertools, json, os, re, shutil, sys, uuid, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -242,6 +242,21 @@ def abandoned(
     try:
         with open(part, 'r+b') as f: return _lock(f) is not False
     except OSError: return False
+
+# %% ../nbs/00d_utils.ipynb #9ef506e7
+@contextmanager
+def lent_folder(
+    path, # The folder to make in the end, by `os.replace` within the block
+): # Yields an empty temporary folder beside it
+    "A temporary folder beside `path` that no other process uses; what is left in it goes at the end, or with the next one after a kill"
+    with lent_file(path) as lock:
+        part = lock.with_name(f'.{lock.name}')                         # hidden, so that it is nobody's data
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try: yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 # %% ../nbs/00d_utils.ipynb #6afb2e05
 def check_place(

@@ -6,17 +6,17 @@
 __all__ = ['VIDEO_EXTS', 'frame_files', 'find_sources', 'probe_video', 'Unproven', 'thinning', 'Reading', 'read_frames']
 
 # %% ../nbs/00f_video.ipynb #b4ba4b3c
-import math, os, re
+import math, os, re, warnings
 from array import array
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from fastcore.all import L, patch
 from .utils import files_below, natural_key, system_name
-from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
+from .pictures import IMAGE_EXTS, fit_dims, open_image, picture_size, to_square
 
 # %% ../nbs/00f_video.ipynb #c1d89623
 VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv .asf .vob .mxf .3g2 .f4v .m2v .ogm'.split()
@@ -49,7 +49,7 @@ def find_sources(
             raise ValueError(f"{source} is a single picture. Give the folder of frames that it lies in.")
         return [p]
     found = files_below(p, VIDEO_EXTS) or _once(f.parent for f in files_below(p, IMAGE_EXTS))
-    if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS)}) and no frames ({' '.join(IMAGE_EXTS)}).")
+    if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS[:6])} …) and no frames ({' '.join(IMAGE_EXTS[:6])} …).")
     return found
 
 # %% ../nbs/00f_video.ipynb #3c265e26
@@ -148,7 +148,7 @@ def _probe_stream(container, stream):
 def _probe_folder(folder):
     "What is known of a folder of frames; the first one stands for all"
     files = frame_files(folder)
-    with Image.open(files[0]) as im: w,h = ImageOps.exif_transpose(im).size
+    w, h = picture_size(files[0])
     return dict(w=w, h=h, fps=None, n=len(files), exact=True, turn=0)
 
 # %% ../nbs/00f_video.ipynb #ad228393
@@ -182,16 +182,18 @@ def _ends_within(container):
 # %% ../nbs/00f_video.ipynb #fadbbe54
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
-    fields = 'start end key hidden corrupt unread'.split()
+    fields = 'start end key hidden corrupt unread blank'.split()
     def __init__(self, container, stream):
         self.index, self.unit = stream.index, float(stream.time_base)
         self.kind, self.cut = container.format.name, _ends_within(container)
+        self.codec = stream.codec_context.name
         self.seconds, self.announced = _seconds(container, stream), stream.frames
         self.whole, self.last = (container.duration or 0)/1e6, 0.         # the length of the file, and where its last packet ends (s)
         self.rate = _rate(stream)
         self.rows = array('q')
         self.upto = self.unread = 0
         self.shown, self.spoilt = array('d'), []          # when each frame is shown (s), and which of them the decoder calls corrupt
+        self.stamps = array('q')                          # what the frames say themselves, in units of time
         self.failed, self.broken = 0, False               # packets that the decoder refused, and whether the file breaks off
         self.shift, self.resets = 0., []                  # where the clock of the file is set back, ours goes on
 
@@ -210,7 +212,8 @@ class _Packets:
         end = start+(packet.duration or 0)
         self.last = max(self.last, end*float(packet.time_base))
         if packet.stream.index!=self.index: return
-        self.rows.extend((start, end, packet.is_keyframe, packet.is_discard, packet.is_corrupt, self.unread))
+        blank = self.codec=='mpeg4' and packet.size<20                        # so MPEG-4 says that the picture stays the same
+        self.rows.extend((start, end, packet.is_keyframe, packet.is_discard, packet.is_corrupt, self.unread, blank))
         self.unread = 0
 
     def show(self, frame):
@@ -219,7 +222,10 @@ class _Packets:
         last = self.shown[-1] if n else -math.inf
         follows = last+1/(self.rate or 30) if n else 0.
         stamp = frame.dts if self.kind=='avi' else frame.pts                # AVI counts pictures in the order of the packets
-        time = follows if stamp is None else stamp*float(frame.time_base)+self.shift
+        if stamp is None: time = 2*last-self.shown[-2] if n>1 else follows  # at the step of before; the rate of AVI may be a thousand
+        else:
+            self.stamps.append(stamp)
+            time = stamp*float(frame.time_base)+self.shift
         if time<last-1:
             self.resets.append(n)
             self.shift += follows-time
@@ -342,6 +348,22 @@ def damage(self:_Packets):
     spoilt = sorted({*self.spoilt}-{*begins, *self.resets})
     return f"frame {spoilt[0]} is corrupt" if spoilt else ''
 
+# %% ../nbs/00f_video.ipynb #3dd0f265
+@patch
+def unseen(self:_Packets):
+    "{number of a picture: how many packets give none in the gap of time before it}"
+    t = self.table()
+    if self.resets or not len(self.shown): return {}                 # where the clock is set back, a gap may be anything
+    usual = _pace(t['start'])[0]*self.unit
+    given = (self.kind!='avi') & np.isin(t['start'], self.stamps)    # AVI counts a picture later than its packet
+    starts = t['start'][(t['blank']==0) & ~given]*self.unit
+    times = np.array([*self.shown, math.inf])
+    k = np.searchsorted(times, starts+usual/2)                       # which picture comes next
+    before, after = times[k-1], times[k]
+    alone = (starts-before>usual/2) & (after-starts>usual/2) & (after-before>1.5*usual) & (k>0)
+    numbers, counts = np.unique(k[alone], return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist()))
+
 # %% ../nbs/00f_video.ipynb #c000a74c
 class Unproven(Exception):
     "decord's frames may not be those of the file: PyAV has to read it"
@@ -435,7 +457,8 @@ def starts(self:_Packets):
     jumps = 1+np.flatnonzero(steps>max(10*usual, 0 if even else 1))
     holes = self.table()['start'][self.holes()]*self.unit
     after = [] if self.resets else np.searchsorted(times, holes-usual/4)
-    found = {*self.resets, *jumps.tolist(), *map(int, after)}
+    dark = [k for k,n in self.unseen().items() if n>4]
+    found = {*self.resets, *jumps.tolist(), *map(int, after), *dark}
     return sorted(found-{0, len(times)})
 
 @patch
@@ -448,7 +471,7 @@ def pace(self:_Packets):
 
 # %% ../nbs/00f_video.ipynb #6edebeef
 class Reading:
-    "One pass over the frames of a source; afterwards it knows `fps`, `damage` and the `starts` of its clips"
+    "One pass over the frames of a source; afterwards it knows `fps`, `damage`, how many packets gave no picture, and the `starts` of its clips"
     def __init__(self,
         path, # A video file, or a folder of frames
         size:int=128, # Side of the square frames (pixels)
@@ -462,6 +485,7 @@ class Reading:
         self.path, self.size, self.wanted = Path(path), size, fps
         self.fit, self.threads, self.decord = fit, threads, decord
         self.fps, self.damage, self.starts = rate, '', []
+        self.lost = 0                                        # packets that gave no picture
         if self.path.is_dir() and fps and not rate:
             raise ValueError(f"{path} holds frames without times, so fps={fps} cannot thin them. Say with rate= how many a second they are.")
 
@@ -485,6 +509,7 @@ def _folder(self:Reading):
 def _judge(self:Reading, log):
     "What a whole pass has shown"
     self.fps, self.damage, self.starts = log.pace(), log.damage(), log.starts()
+    self.lost = sum(log.unseen().values())
 
 @patch
 def _by_decord(self:Reading, w, h, log):
@@ -521,3 +546,4 @@ def read_frames(
     reading = Reading(path, size, fps=fps, fit=fit, threads=threads, rate=rate)
     yield from reading
     if reading.damage and not salvage: raise ValueError(f"{path} is damaged: {reading.damage}. Copy it again, or read what is there with salvage=True.")
+    if reading.lost: warnings.warn(f"{path}: {reading.lost} packets gave no picture; frames are missing there.")
