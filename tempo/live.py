@@ -6,8 +6,9 @@
 __all__ = ['ORT_WEB', 'ORT_DIGEST', 'quick_answers', 'live_page', 'is_loopback', 'Guard', 'refusal', 'live_app', 'serve_live',
            'export_site', 'tempo_live']
 
-# %% ../nbs/08e_live.ipynb #233efd7d
+# %% ../nbs/08e_live.ipynb #65ffd14b
 import base64, hashlib, importlib.util, ipaddress, json, os, re, secrets, shutil, socket, subprocess, tarfile, tempfile, warnings
+from contextlib import suppress
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -19,12 +20,13 @@ from .utils import told_in_words
 from .backbones import weights_digest
 from .classifier import NONE, accuracy_text, load_classifier
 
-# %% ../nbs/08e_live.ipynb #c1d04ec1
+# %% ../nbs/08e_live.ipynb #9374ade6
 def _by_torch(c, picture):
     "Probabilities (K,) and evidence for a square (size,size,3) uint8, by PyTorch"
     scores = c.scores(picture[None])
-    above = scores.max() + (1e9 if c.threshold is None else -c.threshold)
-    return c.probabilities(scores)[0], float(above)
+    threshold = -1e9 if c.threshold is None else c.threshold
+    evidence = scores.max()-threshold
+    return c.probabilities(scores)[0], float(evidence)
 
 def _by_onnx(session, picture):
     "The same by ONNX runtime"
@@ -40,7 +42,7 @@ def _session(path):
     how.add_session_config_entry('session.intra_op.allow_spinning', '0')
     return onnxruntime.InferenceSession(path, how, providers=['CPUExecutionProvider'])
 
-# %% ../nbs/08e_live.ipynb #cc2f56fe
+# %% ../nbs/08e_live.ipynb #c73823fa
 def _checked_session(c, path):
     "The session of a file, if it says what PyTorch says of a picture; else None"
     picture = np.random.default_rng(0).integers(0, 256, (c.size,c.size,3), dtype=np.uint8)
@@ -48,20 +50,22 @@ def _checked_session(c, path):
         session = _session(path)
         said,_ = _by_onnx(session, picture)
     except Exception: return None                      # cut off, of another version, or no such file at all
-    return session if abs(said-_by_torch(c, picture)[0]).max()<1e-3 else None
+    wanted,_ = _by_torch(c, picture)
+    return session if abs(said-wanted).max()<1e-3 else None
 
 def _kept_onnx(c, folder, most=8):
     "A session for a classifier, from a file in `folder` that is made where it is missing; the oldest of more than `most` go"
     b = c.backbone
-    more = [str((c.temperature, c.threshold, c.size, c.classes)), b.mean, b.std, *c.head.state_dict().values()]
-    path = folder/f'{weights_digest(b, *more)}.onnx'
+    settings = str((c.temperature, c.threshold, c.size, c.classes))
+    digest = weights_digest(b, settings, b.mean, b.std, *c.head.state_dict().values())
+    path = folder/f'{digest}.onnx'
     session = _checked_session(c, path)
     if session is None: session = _checked_session(c, c.export_onnx(path))
     files = sorted(folder.glob('*.onnx'), key=lambda f: f.stat().st_mtime)
     for f in files[:-most]: f.unlink(missing_ok=True)
     return session
 
-# %% ../nbs/08e_live.ipynb #f55b61f9
+# %% ../nbs/08e_live.ipynb #7598cf70
 def quick_answers(
     classifier, # A `Classifier`, or the file of one
     *,
@@ -79,7 +83,7 @@ def quick_answers(
         return partial(_by_torch, c)
     return partial(_by_onnx, session) if session else partial(_by_torch, c)
 
-# %% ../nbs/08e_live.ipynb #befd7eba
+# %% ../nbs/08e_live.ipynb #304f4706
 _WEIGHTS = r'''
 // For each pixel of the new side: where its neighbours begin, and what each of them weighs (in 2²² parts)
 function weights(from, to, begin, count) {
@@ -96,7 +100,7 @@ function weights(from, to, begin, count) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #1078af29
+# %% ../nbs/08e_live.ipynb #f783d370
 _PASS = r'''
 // One side is scaled and the sides are swapped; two passes leave them as they were
 function pass(data, lines, weights, along, across) {
@@ -119,7 +123,7 @@ function pass(data, lines, weights, along, across) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #edd9bf85
+# %% ../nbs/08e_live.ipynb #1c137a4f
 _SQUARE = _WEIGHTS + _PASS + r'''
 const even = x => x%1 == .5 ? 2*Math.round(x/2) : Math.round(x)    // Python rounds halves to even numbers
 
@@ -134,7 +138,7 @@ function square(data, width, height, size) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #4d05a197
+# %% ../nbs/08e_live.ipynb #c907b13a
 _HEAD = '''<!doctype html>
 <html lang="en">
 <head>
@@ -150,27 +154,25 @@ _HEAD = '''<!doctype html>
 _BODY = '''<body>
 <header><h1>{{TITLE}}</h1><p>{{ABOUT}}</p></header>
 <main>
-<section aria-label="Picture">
 <div id="picture">
 <video id="video" muted playsinline loop></video>
 <img id="still" alt="The picture that was chosen" hidden>
 </div>
-<p id="controls">
+'''
+
+# %% ../nbs/08e_live.ipynb #954f62e8
+_ANSWER = '''<section id="answer" aria-label="Answer">
+<p><output id="name">–</output><output id="sure"></output></p>
+<p id="pace">Start the camera, or open a picture or a video.</p>
+<p id="spoken" aria-live="polite"></p>
+</section>
+<section id="controls" aria-label="What to look at">
 <button id="camera">Start the camera</button>
 <label id="which" hidden>Camera <select id="cameras"></select></label>
 <label class="button">Open a picture or a video <input id="file" type="file" accept="image/*,video/*"></label>
-</p>
 <p id="message" role="status">{{MESSAGE}}</p>
 </section>
-'''
-
-# %% ../nbs/08e_live.ipynb #29c593f8
-_ANSWER = '''<section aria-label="Answer">
-<p id="answer"><output id="name">–</output> <output id="sure"></output></p>
-<p id="pace">No frame has been looked at yet.</p>
 <dl id="classes"></dl>
-<p id="spoken" aria-live="polite"></p>
-</section>
 </main>
 <script type="application/json" id="settings">{{SETTINGS}}</script>
 <script type="module">{{SCRIPT}}</script>
@@ -178,7 +180,7 @@ _ANSWER = '''<section aria-label="Answer">
 </html>
 '''
 
-# %% ../nbs/08e_live.ipynb #d4088b1b
+# %% ../nbs/08e_live.ipynb #bc957220
 _COLOURS = '''
 :root { --ground: #fdfdfc; --ink: #1b1b1d; --soft: #5c5c63; --line: #cfcfd4; --bar: #2f6fb5 }
 @media (prefers-color-scheme: dark) {
@@ -188,32 +190,41 @@ _COLOURS = '''
 body { margin: 0 auto; padding: 1rem; max-width: 64rem; background: var(--ground); color: var(--ink); font: 1rem/1.45 system-ui, sans-serif }
 h1 { margin: 0; font-size: 1.25rem; overflow-wrap: anywhere }
 header p, #pace, #message { margin: .2rem 0; color: var(--soft) }
-main { display: grid; gap: 1rem 2rem; margin-top: 1rem }
-@media (min-width: 46rem) { main { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr) } }
-#picture { aspect-ratio: 1; width: min(100%, 60vh); background: #000; border-radius: .4rem; overflow: hidden }
+main { display: grid; gap: .8rem 2rem; margin-top: 1rem; grid-template: "picture" "answer" "controls" "classes" / minmax(0, 1fr) }
+@media (min-width: 46rem) {
+  main { grid-template: "picture answer" "picture classes" "controls classes" 1fr / minmax(0, 1fr) minmax(0, 1fr) }
+}
+#picture { grid-area: picture; aspect-ratio: 1; width: min(100%, 60vh); background: #000; border-radius: .4rem; overflow: hidden }
 #picture > * { width: 100%; height: 100%; object-fit: cover; display: block }
 [hidden] { display: none !important }
 '''
 
+# %% ../nbs/08e_live.ipynb #21a6ab95
 _CONTROLS = '''
 button, select, .button { min-height: 2.75rem; padding: .5rem .9rem; font: inherit; color: inherit;
   background: transparent; border: 1px solid var(--line); border-radius: .4rem; cursor: pointer }
-#controls { display: flex; flex-wrap: wrap; gap: .5rem; margin: .7rem 0 .3rem }
+#controls { grid-area: controls; display: flex; flex-wrap: wrap; gap: .5rem; align-content: start }
+#message { flex-basis: 100% }
 .button input { position: absolute; opacity: 0; width: 1px }
 :focus-visible, .button:focus-within { outline: 3px solid var(--bar); outline-offset: 2px }
-#answer { margin: 0; min-height: 4rem; font-size: 2.4rem; font-weight: 650; line-height: 1.2; overflow-wrap: anywhere }
-#sure { color: var(--soft); font-size: 1.4rem; font-weight: 400 }
-dl { display: grid; grid-template-columns: minmax(3rem, max-content) 1fr 3.2rem; gap: .3rem .7rem; align-items: center; margin: 1rem 0 }
+#answer { grid-area: answer; overflow-wrap: anywhere }
+#answer > p { margin: 0 }
+#name, #sure { display: block; line-height: 1.2 }
+#name { font-size: 2.4rem; font-weight: 650 }
+#sure { min-height: 1.2em; font-size: 1.4rem; color: var(--soft) }
+dl { grid-area: classes; display: grid; grid-template-columns: fit-content(50%) minmax(3rem, 1fr) 3.4rem;
+  gap: .3rem .7rem; align-items: center; align-content: start; margin: .5rem 0 }
+dt { overflow-wrap: anywhere }
 dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums }
 meter { width: 100% }
 #spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 '''
 
-# %% ../nbs/08e_live.ipynb #98195515
+# %% ../nbs/08e_live.ipynb #bb0bd1f7
 _LINES = r'''
 const at = id => document.getElementById(id)
 const settings = JSON.parse(at('settings').textContent)
-const percent = p => Math.round(100*p)+' %'
+const percent = p => Math.round(100*p)+'\u00a0%'
 const say = text => { at('message').textContent = text }
 
 // A line for each class, which the answers fill
@@ -225,10 +236,9 @@ const lines = settings.classes.map(name => {
 })
 '''
 
-# %% ../nbs/08e_live.ipynb #f66a4ae1
+# %% ../nbs/08e_live.ipynb #9700ab2f
 _SHOW = r'''
 const times = []
-let told = 0
 function show({probabilities, evidence}, delay) {
   const best = probabilities.indexOf(Math.max(...probabilities)), closest = settings.classes[best]
   const name = evidence < 0 ? settings.none : closest, sure = percent(probabilities[best])
@@ -239,14 +249,12 @@ function show({probabilities, evidence}, delay) {
     number.textContent = percent(probabilities[k])
   })
   pace(delay)
-  if (name != at('spoken').textContent && performance.now() > told+2000) {     // a voice cannot follow thirty answers a second
-    at('spoken').textContent = name
-    told = performance.now()
-  }
+  speak(name)
   return name
 }
 '''
 
+# %% ../nbs/08e_live.ipynb #951af542
 _PACE = r'''
 // Frames of the last two seconds, and the delay of the middle one
 function pace(delay) {
@@ -258,9 +266,20 @@ function pace(delay) {
   const often = rate ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second, ` : ''
   at('pace').textContent = `${often}${Math.round(delays[n>>1])} ms from picture to answer`
 }
+
+// What a voice reads: the class when it changes, at most every two seconds
+let told = -2000, speaking
+function speak(name) {
+  clearTimeout(speaking)
+  speaking = setTimeout(() => {
+    if (name == at('spoken').textContent) return
+    at('spoken').textContent = name
+    told = performance.now()
+  }, Math.max(0, told+2000-performance.now()))
+}
 '''
 
-# %% ../nbs/08e_live.ipynb #7a481549
+# %% ../nbs/08e_live.ipynb #9dacfd34
 _LOOK = r'''
 const video = at('video'), still = at('still'), canvas = document.createElement('canvas')
 const pen = canvas.getContext('2d', {willReadFrequently: true})
@@ -284,7 +303,7 @@ async function look(picture, width, height, since) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #3276a9b2
+# %% ../nbs/08e_live.ipynb #2da98885
 _FOLLOW = r'''
 // Every frame that the video shows, for as long as it is what is looked at
 function follow(mine) {
@@ -310,7 +329,7 @@ function leave() {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #803fe304
+# %% ../nbs/08e_live.ipynb #b1697def
 _CAMERA = r'''
 const refused = {NotAllowedError: 'it was not allowed', NotFoundError: 'none was found', NotReadableError: 'another program uses it'}
 const instead = 'Open a picture or a video instead.'
@@ -332,7 +351,7 @@ async function camera(chosen) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #e14aaacb
+# %% ../nbs/08e_live.ipynb #d916a997
 _LIST = r'''
 async function list(now) {
   const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(d => d.kind == 'videoinput')
@@ -347,6 +366,7 @@ function stage(shown, controls) {
 }
 '''
 
+# %% ../nbs/08e_live.ipynb #bf867886
 _OPEN = r'''
 async function open(file) {
   const mine = leave(), url = URL.createObjectURL(file)
@@ -366,13 +386,14 @@ async function open(file) {
 }
 '''
 
+# %% ../nbs/08e_live.ipynb #06624143
 _CHOICES = r'''
 at('camera').onclick = () => video.srcObject ? (leave(), say('The camera is off.')) : camera()
 at('cameras').onchange = e => camera(e.target.value)
 at('file').onchange = e => e.target.files[0] && open(e.target.files[0])
 '''
 
-# %% ../nbs/08e_live.ipynb #9c2fc5f9
+# %% ../nbs/08e_live.ipynb #2593e2cd
 _SERVER = r'''
 // The server on this machine answers: a square of bytes goes to it, and numbers come back
 const socket = new WebSocket(new URL('frames'+location.search, location.href.replace(/^http/, 'ws')))
@@ -397,7 +418,7 @@ async function ask(pixels) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #ac9b97c0
+# %% ../nbs/08e_live.ipynb #327b0c85
 _BROWSER = r'''
 // The browser itself answers, by onnxruntime-web
 import * as ort from './ort.js'
@@ -416,7 +437,7 @@ async function ask(pixels) {
 }
 '''
 
-# %% ../nbs/08e_live.ipynb #26fcc676
+# %% ../nbs/08e_live.ipynb #2500b270
 _SCRIPT = _SQUARE + _LINES + _SHOW + _PACE + _LOOK + _FOLLOW + _CAMERA + _LIST + _OPEN + _CHOICES
 _PAGE = _HEAD + _BODY + _ANSWER
 _NO_SCRIPT = 'The script of this page does not run. It needs a web server: in the folder of the page, "python -m http.server" is one.'
@@ -427,12 +448,14 @@ def live_page(
 )->str: # HTML
     "The page, with the settings of a classifier"
     c = load_classifier(classifier)
-    settings = json.dumps(dict(classes=c.classes, size=c.size, none=NONE)).replace('<', r'\u003c')
+    settings = json.dumps(dict(classes=c.classes, size=c.size, none=NONE))
+    settings = settings.replace('<', r'\u003c')                        # the name of a class cannot end the script
     ask = _BROWSER if browser else _SERVER
-    parts = dict(TITLE='Tempo live', STYLE=_COLOURS+_CONTROLS, ABOUT=escape(repr(c)), MESSAGE=_NO_SCRIPT, SETTINGS=settings, SCRIPT=_SCRIPT+ask)
+    parts = dict(TITLE='Tempo live', ABOUT=escape(repr(c)), STYLE=_COLOURS+_CONTROLS)
+    parts |= dict(MESSAGE=_NO_SCRIPT, SETTINGS=settings, SCRIPT=_SCRIPT+ask)
     return re.sub(r'{{(\w+)}}', lambda m: parts[m[1]], _PAGE)
 
-# %% ../nbs/08e_live.ipynb #aa1189a9
+# %% ../nbs/08e_live.ipynb #3942bf09
 def is_loopback(
     host:str, # A name or an address
 )->bool: # Whether only this machine can reach it
@@ -455,7 +478,7 @@ class Guard:
         elif scope['type']=='websocket': await send(dict(type='websocket.close', code=1008, reason=why))
         else: await _forbid(send, why)
 
-# %% ../nbs/08e_live.ipynb #aeb48ecf
+# %% ../nbs/08e_live.ipynb #87102d33
 def refusal(
     scope:dict, # Of a request, as ASGI hands it over
     token:str=None, # As for `Guard`
@@ -463,12 +486,17 @@ def refusal(
     "Whether a request is from the person who started the server"
     headers = {name: value.decode('latin-1') for name,value in scope['headers']}
     host, origin = headers.get(b'host', ''), headers.get(b'origin')
-    if origin is not None and urlsplit(origin).netloc!=host: return f'{origin} is another origin'
+    if origin is not None and origin.partition('://')[2]!=host: return f'{origin} is another origin'
     if token is None: return None if is_loopback(_name(host)) else f'{host} is not this machine'
-    given = parse_qs(scope['query_string'].decode('latin-1')).get('token', [''])
-    known = secrets.compare_digest(given[0].encode(), token.encode())
-    return None if known else 'the token is missing or wrong: use the whole address that tempo_live printed'
+    if _knows(scope['query_string'].decode('latin-1'), token): return None
+    return 'the token is missing or wrong: use the whole address that tempo_live printed'
 
+def _knows(query, token):
+    "Whether the query of an address has the token; the time that takes tells nothing"
+    given = parse_qs(query).get('token', [''])[0]
+    return secrets.compare_digest(given.encode(), token.encode())
+
+# %% ../nbs/08e_live.ipynb #14d41938
 def _name(host):
     "The name in the header `Host`; '' where it cannot be one"
     try: return urlsplit(f'//{host}').hostname or ''
@@ -480,11 +508,15 @@ async def _forbid(send, why):
     await send(dict(type='http.response.start', status=403, headers=plain))
     await send(dict(type='http.response.body', body=body))
 
-# %% ../nbs/08e_live.ipynb #4fd1a417
+# %% ../nbs/08e_live.ipynb #1bdc89c2
 def _need_app():
     "Refuse where the extra is not installed"
     for m in ('starlette','uvicorn','websockets'):
         if not importlib.util.find_spec(m): raise ImportError(f"{m} is not installed, which serves the page: pip install 'tempo-video[app]'")
+
+def _wrong_length(data, size):
+    "Why a frame is none"
+    return f'a frame has {3*size**2} bytes, not {len(data)}'
 
 async def _answer_frames(answer, size, socket):
     "Take squares from a web socket and give answers, until it is closed"
@@ -494,12 +526,13 @@ async def _answer_frames(answer, size, socket):
         message = await socket.receive()
         if message['type']=='websocket.disconnect': return
         data = message.get('bytes') or b''
-        if len(data)!=3*size**2: return await socket.close(1003, f'a frame has {3*size**2} bytes, not {len(data)}')
+        if len(data)!=3*size**2: return await socket.close(1003, _wrong_length(data, size))
         picture = np.frombuffer(data, np.uint8).reshape(size, size, 3)
         probabilities, evidence = await run_in_threadpool(answer, picture)
-        await socket.send_json(dict(probabilities=[float(p) for p in probabilities], evidence=evidence))
+        numbers = np.asarray(probabilities, float).tolist()
+        await socket.send_json(dict(probabilities=numbers, evidence=evidence))
 
-# %% ../nbs/08e_live.ipynb #a532780c
+# %% ../nbs/08e_live.ipynb #da5bbd4d
 def live_app(
     classifier, # A `Classifier`, or the file of one
     *,
@@ -511,13 +544,16 @@ def live_app(
     from starlette.applications import Starlette
     from starlette.responses import HTMLResponse
     from starlette.routing import Route, WebSocketRoute
+    from starlette.websockets import WebSocketDisconnect
     c = load_classifier(classifier)
     page, answer = live_page(c), answer or quick_answers(c)
-    async def index(request): return HTMLResponse(page, headers={'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer'})
-    async def frames(socket): await _answer_frames(answer, c.size, socket)
+    headers = {'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer'}
+    async def index(request): return HTMLResponse(page, headers=headers)
+    async def frames(socket):
+        with suppress(WebSocketDisconnect): await _answer_frames(answer, c.size, socket)
     return Guard(Starlette(routes=[Route('/', index), WebSocketRoute('/frames', frames)]), token)
 
-# %% ../nbs/08e_live.ipynb #1196ce37
+# %% ../nbs/08e_live.ipynb #a96c1da8
 def _listen(host, port):
     "A socket that listens, or a line that says why not"
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
@@ -534,7 +570,7 @@ def _address(listening, host, token):
     query = f'?token={token}' if token else ''
     return f'http://{name}:{listening.getsockname()[1]}/{query}'
 
-# %% ../nbs/08e_live.ipynb #a696df68
+# %% ../nbs/08e_live.ipynb #9dcec64f
 def serve_live(
     classifier, # A `Classifier`, or the file of one
     *,
@@ -554,7 +590,7 @@ def serve_live(
         ready(_address(listening, host, token))
         server.run(sockets=[listening])
 
-# %% ../nbs/08e_live.ipynb #4c2aa044
+# %% ../nbs/08e_live.ipynb #8ea1bdd9
 ORT_WEB = 'onnxruntime-web@1.30.0'
 ORT_DIGEST = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='  # SHA-512, as npm lists it
 _ORT_FILES = {'ort.js': 'ort.wasm.bundle.min.mjs', 'ort.wasm': 'ort-wasm-simd-threaded.wasm'}
@@ -573,16 +609,17 @@ def _npm_pack(folder):
 
 def _npm_says(p):
     "What npm complains of, in a line"
-    lines = [l.removeprefix('npm error').strip() for l in (p.stderr+p.stdout).splitlines()]
-    return next((l for l in lines if l and not l.startswith('code')), f'exit code {p.returncode}')[:200]
+    lines = [l.removeprefix('npm error').strip() for l in p.stderr.splitlines()]
+    telling = [l for l in lines if l and not l.startswith('code')]
+    return telling[0][:200] if telling else f'exit code {p.returncode}'
 
-# %% ../nbs/08e_live.ipynb #9f9a53b6
+# %% ../nbs/08e_live.ipynb #2ac7d067
 def _unpack_ort(package, folder):
     "The two files of onnxruntime-web from its package, if it is the one that is meant"
     package = Path(package).expanduser()
     if not package.is_file(): raise FileNotFoundError(f"{package} does not exist. `npm pack {ORT_WEB}` makes such a file.")
-    digest = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
-    if digest!=ORT_DIGEST: raise ValueError(f"{package} is not {ORT_WEB}: its SHA-512 differs. `npm pack {ORT_WEB}` makes that file.")
+    digest = hashlib.sha512(package.read_bytes()).digest()
+    if digest!=base64.b64decode(ORT_DIGEST): raise ValueError(f"{package} is not {ORT_WEB}: its SHA-512 differs. `npm pack {ORT_WEB}` makes that file.")
     with tarfile.open(package) as tar:
         for name,inside in _ORT_FILES.items():
             data = tar.extractfile(f'package/dist/{inside}').read()
@@ -590,10 +627,10 @@ def _unpack_ort(package, folder):
 
 def _check_folder(out):
     "Refuse to write over anything"
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"{out} exists, and nothing is overwritten. Give another name, or remove it.")
+    if not out.exists() or out.is_dir() and not any(out.iterdir()): return
+    raise FileExistsError(f"{out} exists, and nothing is overwritten. Give another name, or remove it.")
 
-# %% ../nbs/08e_live.ipynb #ea82ecdb
+# %% ../nbs/08e_live.ipynb #df60baf3
 def export_site(
     classifier, # A `Classifier`, or the file of one
     out='site', # Folder to make
@@ -614,7 +651,7 @@ def export_site(
         folder.rename(out)
     return out
 
-# %% ../nbs/08e_live.ipynb #a3afc742
+# %% ../nbs/08e_live.ipynb #503b7af2
 @command
 def tempo_live(
     classifier:str, # File that tempo_classify wrote
