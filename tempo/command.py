@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import fastcore, tempo
 from fastcore.basics import patch
-from fastcore.script import anno_parser, bool_arg
+from fastcore.script import anno_parser
 from .utils import clear_errors
 
 # %% ../nbs/00i_command.ipynb #af166645
@@ -31,15 +31,15 @@ def spell_flags(
         return f'--{name}{eq}{value}'
     return [spelt(word) for word in argv]
 
-# %% ../nbs/00i_command.ipynb #52bfebd4
+# %% ../nbs/00i_command.ipynb #d1ed2a69
 GROUPS = {
-    'what is read and written': 'data path videos stills eval labels classes groups test video out results logs onnx folder name',
-    'network and pictures': 'arch weights size aug engine config',
+    'what is read and written': 'data path videos stills eval labels classes groups test video out results logs onnx folder name export ort rate',
+    'network and pictures': 'arch weights size fit codec quality aug engine config',
     'pairs of frames': 'pdf proximity cuts',
     'training': 'recipe epochs steps pilot_steps minutes lr lmb loss opt bs average iters every fine_tune',
-    'measuring': 'against runs seeds samples_pc protocol val coverage kinds ignore_bias n',
-    'answers': 'fps stay none rate',
-    'how it runs': 'seed save_every resume',
+    'measuring': 'against runs seeds samples_pc protocol val coverage kinds ignore_bias n candidates',
+    'answers': 'fps stay none',
+    'how it runs': 'seed save_every resume workers on_error host port',
 }
 EXIT_CODES = 'exit codes: 0 done, 1 refused (one line says why), 2 flags that are none, 130 Ctrl-C, 143 SIGTERM'
 
@@ -53,7 +53,7 @@ def _in_groups(p):
     p._optionals.title = 'other'
     p._action_groups.append(p._action_groups.pop(1))
 
-# %% ../nbs/00i_command.ipynb #759ed700
+# %% ../nbs/00i_command.ipynb #c3c95ce9
 class _Help(argparse.RawDescriptionHelpFormatter):
     "Help as wide as the terminal, in which a % is a %"
     def __init__(self, prog):
@@ -71,7 +71,7 @@ def _epilog(f, prog):
     if examples: examples = ['examples:', *examples, '']
     return _as_typed('\n'.join([*examples, EXIT_CODES]), prog)
 
-# %% ../nbs/00i_command.ipynb #ad62d4c9
+# %% ../nbs/00i_command.ipynb #dc2c70c2
 def command_parser(
     f, # A function with documented parameters, or a command
     prog:str=None, # How it was called; None: the function's name
@@ -87,7 +87,7 @@ def command_parser(
     p.add_argument('--quiet', action='store_true', help='No progress and no hints: results, warnings and errors alone')
     return p
 
-# %% ../nbs/00i_command.ipynb #65a6c60d
+# %% ../nbs/00i_command.ipynb #66490078
 class LogLines:
     "A stream in which a bar that redraws itself becomes a line now and then"
     def __init__(self,
@@ -104,6 +104,9 @@ class LogLines:
         text:str, # Any part of a line, or several lines
     )->int: # Its length
         "Pass on whole lines; of a bar what stands there when its time has come"
+        if self.bar and text and text[0] not in '\r\n':      # somebody else speaks while a bar stands
+            self._redraw()
+            self.bar = False
         for piece in re.findall(r'[\r\n]|[^\r\n]+', text): self._take(piece)
         return len(text)
 
@@ -112,7 +115,7 @@ class LogLines:
         if not self.bar: self._pass_on('')
         self.stream.flush()
 
-# %% ../nbs/00i_command.ipynb #d5b2b87b
+# %% ../nbs/00i_command.ipynb #56889aca
 @patch
 def _pass_on(self:LogLines, end):
     "Write what stands on the line"
@@ -203,7 +206,7 @@ def _last_line(f):
         if isinstance(e.code, str): e.code = _one_line(e.code)
         raise
 
-# %% ../nbs/00i_command.ipynb #d762cecf
+# %% ../nbs/00i_command.ipynb #8bad6363
 def _next_words(f, given, prog, answer=None):
     "What to type after `f`, with the values that it was given; None where it says nothing"
     then = getattr(f, 'then', None)
@@ -241,7 +244,7 @@ def command(
     vars(_f).update(aliases=aliases or {}, examples=examples, goes_on=goes_on, then=then)
     return _f
 
-# %% ../nbs/00i_command.ipynb #ed0b07d8
+# %% ../nbs/00i_command.ipynb #cd7871cf
 @functools.lru_cache(None)
 def _tree(module):
     "The file of a module, and its syntax tree"
@@ -258,25 +261,26 @@ def _signature(path, node):
     "The function with its signature and its docstring alone; it says where it stands in its file"
     bare = copy.copy(node)
     bare.decorator_list, bare.returns, bare.body = [], None, node.body[:1]
-    names = dict(bool_arg=bool_arg, Path=Path)
+    names = vars(fastcore.script) | dict(Path=Path)
     exec(compile(ast.Module([bare], []), path, 'exec'), names)
     return names[node.name]
 
-# %% ../nbs/00i_command.ipynb #97390fca
+# %% ../nbs/00i_command.ipynb #f7ec0865
 def read_command(
     module:str, # Such as 'tempo.detectron'
-    name:str, # Of the command: a function of the module with defaults that are plain values
+    name:str, # Of the command: a function of the module
 ): # A function without a body, with `aliases`, `examples` and `then`
-    "What a command says of itself, from its source; its module is not imported"
+    "What a command says of itself, from its source; its module is imported only where a default is no plain value"
     path, tree = _tree(module)
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name==name), None)
     if node is None: raise ValueError(f'{module} has no command {name}')
-    f = _signature(path, node)
+    try: f = _signature(path, node)
+    except NameError: return getattr(importlib.import_module(module), name)      # a default that only the module knows
     said = dict(aliases={}, examples=(), goes_on=False, then=None) | _decorator(node)
     for key,value in said.items(): setattr(f, key, value)
     return f
 
-# %% ../nbs/00i_command.ipynb #7ed4243b
+# %% ../nbs/00i_command.ipynb #dd35bb1f
 def run_command(
     module:str, # Where the command lives
     name:str, # Its function
@@ -299,7 +303,7 @@ def late_command(
         return run_command(module, name, sys.argv[1:], sys.argv[0])
     return call
 
-# %% ../nbs/00i_command.ipynb #6c7bed1d
+# %% ../nbs/00i_command.ipynb #7d977515
 _BASH = """_tempo() {{
   local cur="${{COMP_WORDS[COMP_CWORD]}}" name="${{COMP_WORDS[0]##*/}}" words=""
   if [[ $name == tempo ]]; then
