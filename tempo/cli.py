@@ -30,9 +30,11 @@ COMMANDS = dict(
     semi_sup_eval='tempo.cli',
     classify='tempo.cli',
     predict='tempo.cli',
+    live='tempo.live',
     segment='tempo.cli',
     explain='tempo.cli',
     export='tempo.cli',
+    store='tempo.stores',
     detectron2='tempo.detectron',
 )
 

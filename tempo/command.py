@@ -39,7 +39,7 @@ GROUPS = {
     'training': 'recipe epochs steps pilot_steps minutes lr lmb loss opt bs average iters every fine_tune',
     'measuring': 'against runs seeds samples_pc protocol val coverage kinds ignore_bias n candidates',
     'answers': 'fps stay none',
-    'how it runs': 'seed save_every resume workers on_error host port',
+    'how it runs': 'seed save_every resume workers on_error plan host port',
 }
 EXIT_CODES = 'exit codes: 0 done, 1 refused (one line says why), 2 flags that are none, 130 Ctrl-C, 143 SIGTERM'
 

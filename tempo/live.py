@@ -652,7 +652,10 @@ def export_site(
     return out
 
 # %% ../nbs/08e_live.ipynb #503b7af2
-@command
+@command(
+    examples=(
+        'tempo_live letters.safetensors',
+        'tempo_live letters.safetensors --export site/   # a page that computes in the browser'))
 def tempo_live(
     classifier:str, # File that tempo_classify wrote
     export:str=None, # Folder to write, such as site: a page for any host that computes in the browser; default: serve the page here

@@ -8,7 +8,6 @@ __all__ = ['store_plan', 'store_info', 'tempo_store']
 # %% ../nbs/00n_stores.ipynb #219dd229
 import shutil
 from pathlib import Path
-from fastcore.script import Param
 from .codecs import CODECS, QUALITY, check_codec, choose_codec, expected_bytes
 from .command import command
 from .video import find_sources, probe_video, thinning
@@ -133,17 +132,20 @@ def _convert(store, path, codec, quality):
 # %% ../nbs/00n_stores.ipynb #8e2d2d2b
 _WHAT = 'build', 'verify', 'info', 'convert'
 
-@command
+@command(
+    examples=(
+        'tempo_store build my_videos/ --size 128 --plan   # what it would take',
+        'tempo_store convert my_store/ --path my_pictures/ --codec jpeg'))
 def tempo_store(
     what:str, # build, verify, info or convert
-    source:Param('Videos, folders of videos or of frames; or the folder of a store', str, nargs='+'), # Videos, folders, or a store
+    source:str, # A video, a folder of videos or of frames, or a store; several with commas between
     path:str=None, # The store's folder, for convert that of the new one; without it, one in the cache that belongs to the videos
     size:int=128, # Side of the square frames (pixels)
     fps:float=None, # Thin to this many frames a second
     fit:str='crop', # crop the centre, or pad with black
     rate:float=None, # Frames a second of folders of frames, which no header says
     codec:str=None, # raw or jpeg; without it, raw while that is small, and for convert the other one
-    quality:int=QUALITY, # Of JPEG pictures, 1 to 100
+    quality:int=90, # Of JPEG pictures, 1 to 100
     plan:bool=False, # build: only say what it would take
     on_error:str='raise', # build: skip leaves damaged files out and keeps what can be saved of them
     workers:int=None, # build: processes that decode; without it, one a core
@@ -151,7 +153,7 @@ def tempo_store(
     "Build a store of frames, verify it, say what it holds, or convert it to another codec"
     if what not in _WHAT: raise ValueError(f"{what!r}: choose one of {', '.join(_WHAT)}")
     check_codec(codec, quality)
-    source = [source] if isinstance(source, (str,Path)) else list(source)
+    source = [source] if Path(source).exists() else str(source).split(',')
     settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
     if what=='build': return _build(source, path, settings, codec, quality, plan, on_error, workers)
     store = _store(source, None if what=='convert' else path, settings, quality)
