@@ -102,6 +102,7 @@ class Evidence:
     before: np.ndarray = field(repr=False) # (n,) shares, one for each stretch; none where there are too few
     after: np.ndarray = field(repr=False) # (n,) the same after training
     seconds: float=PLENTY # Of video
+    collapsed: bool=False # Whether training ended because every picture got the same features
 
     @property
     def gain(self):
@@ -114,6 +115,7 @@ class Evidence:
     @property
     def share(self):
         "How far weights may go from the start: 0 stays there, `MOST` is as far as is good"
+        if self.collapsed: return 0.
         _, low, _ = self.gain
         length = min(1, self.seconds/PLENTY)**.5
         return round(MOST*length*float(np.clip(low/FULL, 0, 1)), 3)
@@ -126,10 +128,12 @@ def to_dict(self:Evidence)->dict: # Of numbers
     enough = len(self.before)>0
     before, after = (round(float(x.mean()), 4) if enough else None for x in (self.before, self.after))
     change = dict(gain=gain, low=low, high=high, seconds=round(self.seconds), share=self.share)
-    return dict(stretches=len(self.before), before=before, after=after) | change
+    said = dict(collapsed=True) if self.collapsed else {}
+    return dict(stretches=len(self.before), before=before, after=after) | change | said
 
 @patch
 def __repr__(self:Evidence):
+    if self.collapsed: return 'the features collapsed, every picture got the same ones: the start is kept. A tenth of lr may do better'
     if not len(self.before): return f'{LEAST:.0f} seconds of video and {FEWEST} stretches are needed to say what was learnt: the start is kept'
     before, after = self.before.mean(), self.after.mean()
     gain = mean_interval(*self.gain, digits=3, scale=1, sign=True)

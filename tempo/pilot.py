@@ -35,6 +35,7 @@ def judge_evidence(
     evidence:Evidence, # Of a short training
 )->tuple: # 'yes', 'no' or 'not enough evidence', and why
     "Whether training helps, as far as the video can say"
+    if evidence.collapsed: return 'no', 'the features collapse: every picture gets the same ones'
     if not len(evidence.before): return 'not enough evidence', _why_too_few(found)
     _, low, high = evidence.gain
     start = evidence.before.mean()

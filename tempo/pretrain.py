@@ -32,7 +32,7 @@ from .augment import augment, check_aug
 from .barlow_loss import Projector, create_loss
 from .backbones import Backbone, bare, check_backbone, create_backbone, extract_features, save_backbone, weights_digest
 from .optim import Adam, Kernels, Lars, SGD
-from .watch import Watch, without_waiting
+from .watch import Collapse, Watch, without_waiting
 from .checkpoint import Checkpoint, only_run, seeded
 from .stretches import LookAgain, clip_fps, find_stretches
 from .evidence import MOST, Evidence, StretchProbe
@@ -279,6 +279,7 @@ class TempoLearner(Learner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` and `.trained` the weights before and after"
     stretches = None  # Where the subject was found to stay
     evidence = None   # What training taught, as far as it decided the share of the weights
+    collapsed = False # Whether training ended early because every picture got the same features
 
 def _callbacks(config, dls):
     "What every training has, and what was asked for"
@@ -639,6 +640,14 @@ def _fit(learn, config, save):
     lr = slice(*config.lr) if isinstance(config.lr, (tuple,list)) else config.lr
     fit_schedule(learn, epochs, lr, schedule=config.schedule, warmup=config.warmup, wd=config.wd, cbs=save)
 
+# %% ../nbs/03_pretrain.ipynb #c2cb2a4c
+def _fit_or_keep(learn, config, save):
+    "Train; where features collapse, the start is kept if that is allowed"
+    try: _fit(learn, config, save)
+    except Collapse:
+        if config.average!='auto' or num_distrib()>1: raise
+        learn.collapsed = True
+
 # %% ../nbs/03_pretrain.ipynb #d01da042
 @patch
 def interpolate(self:TempoLearner,
@@ -654,8 +663,9 @@ def interpolate(self:TempoLearner,
 def _weigh(learn):
     "How well the start tells stretches apart, and how well the weights do at `MOST` of the way"
     probe = StretchProbe(learn.stretches)
-    before, after = (probe(learn.interpolate(share)) for share in (0, MOST))
-    return Evidence(before, after, probe.seconds)
+    before = probe(learn.interpolate(0))
+    if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)      # chance
+    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds)
 
 def _share(learn, average):
     "How far the weights go from the start: as was said, or as the evidence says"
@@ -683,7 +693,7 @@ def _finish(learn, config, run):
     backbone, store = learn.model.backbone, learn.dls.train.store
     learn.trained = {k: v.detach().cpu().clone() for k,v in backbone.state_dict().items()}
     learn.interpolate(_share(learn, config.average))
-    last = learn.watch.history[-1]
+    last = next(row for row in reversed(learn.watch.history) if 'seconds' in row)     # the last step that was taken
     backbone.size = store.size
     clips = store.clips if learn.stretches is None else learn.stretches.whole
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
@@ -732,7 +742,7 @@ def train_tempo(
             run = _run_dict(config, more, learn)
             save = _checkpoint(config, run)
             if save: stack.enter_context(save.stoppable())
-            _fit(learn, config, save)
+            _fit_or_keep(learn, config, save)
         _check_trained(learn, save)
         _finish(learn, config, run)
         _write(learn, config, save)
