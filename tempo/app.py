@@ -6,7 +6,7 @@
 __all__ = ['FrameLabel', 'check_class', 'LabelBook', 'Labelling', 'class_keys', 'measured_part', 'label_page', 'refusal',
            'label_app', 'serve', 'tempo_label']
 
-# %% ../nbs/08b_app.ipynb #21b85076
+# %% ../nbs/08b_app.ipynb #2a18e1e2
 import csv, importlib.util, secrets, socket, threading, time
 from contextlib import suppress
 from dataclasses import astuple, dataclass
@@ -28,7 +28,7 @@ from .probes import probe_head, unit_features
 from .classifier import held_back_scores, share_interval
 from .suggest import look_through, typical
 
-# %% ../nbs/08b_app.ipynb #e7fa9b5f
+# %% ../nbs/08b_app.ipynb #b9234fda
 @dataclass(frozen=True)
 class FrameLabel:
     "What a person said of one frame"
@@ -39,7 +39,7 @@ class FrameLabel:
     second: float  # When it is shown
     click: int  # Which click said so; 0: the picture lay in the folder
 
-# %% ../nbs/08b_app.ipynb #82126ac3
+# %% ../nbs/08b_app.ipynb #92b3ae67
 _COLUMNS = ('picture','class','file','frame','second','click')
 
 def _read_row(row):
@@ -65,7 +65,7 @@ def _write_table(path, labels):
         table.writerow(_COLUMNS)
         table.writerows(astuple(l) for l in labels)
 
-# %% ../nbs/08b_app.ipynb #34a01fad
+# %% ../nbs/08b_app.ipynb #12b1c455
 _NO_NAME = '/\\:*?"<>|'
 
 def check_class(
@@ -84,7 +84,7 @@ def check_class(
     if alike: raise ValueError(f"{name!r} and {alike[0]!r} are one folder on many disks. Use {alike[0]!r}, or another name.")
     return as_cell(name)
 
-# %% ../nbs/08b_app.ipynb #8ec345db
+# %% ../nbs/08b_app.ipynb #c13e056f
 class LabelBook:
     "Labels as pictures in class folders and a table; each change is on the disk when it returns"
     def __init__(self,
@@ -105,7 +105,7 @@ class LabelBook:
         "Where the picture of a label lies"
         return self.train/label.name/label.picture
 
-# %% ../nbs/08b_app.ipynb #494ece93
+# %% ../nbs/08b_app.ipynb #0a6e5953
 @patch
 def _folders(self:LabelBook):
     "The class folders"
@@ -126,7 +126,7 @@ def _known(self:LabelBook):
     names = [d.name for d in self._folders()]
     return sorted(names, key=lambda name: (first.get(name, 0), natural_key(name)))
 
-# %% ../nbs/08b_app.ipynb #7cb0eecc
+# %% ../nbs/08b_app.ipynb #066bc8c9
 @patch
 def _in_step(self:LabelBook, found):
     "The labels as the folders have them"
@@ -155,7 +155,7 @@ def _write(self:LabelBook, labels):
         with suppress(OSError): folder.rmdir()             # a class without pictures is none
     self.labels = labels
 
-# %% ../nbs/08b_app.ipynb #50b45131
+# %% ../nbs/08b_app.ipynb #fcabcba3
 @patch
 def put(self:LabelBook,
     pictures, # Names of pictures
@@ -187,7 +187,7 @@ def undo(self:LabelBook)->list: # Names of the pictures whose label was taken ba
     self._write(kept | {p: l for p,l in before.items() if l})
     return taken
 
-# %% ../nbs/08b_app.ipynb #ba03a1e2
+# %% ../nbs/08b_app.ipynb #488acb03
 _ALIKE = .5    # cosine of features, above which frames that follow each other belong together
 _OF_A_RUN = 5  # frames of one click that a head learns from, at most
 _FIRST = 10    # typical frames that are asked for before the head decides
@@ -208,7 +208,7 @@ def _names(store, frames):
     if len(out)<len(frames): raise ValueError("two videos have the same name. Give them different names.")
     return out, of
 
-# %% ../nbs/08b_app.ipynb #9dd7eba0
+# %% ../nbs/08b_app.ipynb #1f370a9e
 class Labelling:
     "The frames of a video, what was said of them, and a head that learns from that"
     def __init__(self,
@@ -236,7 +236,7 @@ class Labelling:
 
     def __len__(self): return len(self.frames)
 
-# %% ../nbs/08b_app.ipynb #73127f13
+# %% ../nbs/08b_app.ipynb #6f3a244f
 @patch
 def image(self:Labelling,
     i:int, # Frame, from 0
@@ -252,7 +252,7 @@ def name(self:Labelling,
     label = self.book.labels.get(self.pictures[i])
     return label and label.name
 
-# %% ../nbs/08b_app.ipynb #6ccce6c2
+# %% ../nbs/08b_app.ipynb #cbef40c9
 @patch
 def _others(self:Labelling, cache):
     "Features and classes of pictures in the folders that are not of this video"
@@ -277,7 +277,7 @@ def run(self:Labelling,
     stop = apart[k] if k<len(apart) else len(self)
     return np.arange(start, stop)
 
-# %% ../nbs/08b_app.ipynb #0d9855d6
+# %% ../nbs/08b_app.ipynb #4986a69a
 @patch
 def _clicks(self:Labelling):
     "The frames that each click labelled, in the order of time; one that lay in a folder is a click of its own"
@@ -301,7 +301,7 @@ def lesson(self:Labelling)->tuple: # Features (n,F), class names (n,), the click
     frames = np.array(chosen+[-1]*len(theirs), int)
     return torch.cat([self.x[chosen], x]), np.array(names, object), np.array(click), frames
 
-# %% ../nbs/08b_app.ipynb #714be47f
+# %% ../nbs/08b_app.ipynb #d402b9b9
 @patch
 def learn(self:Labelling,
     now:bool=True, # False: only where enough was said since the last time
@@ -320,7 +320,7 @@ def learn(self:Labelling,
     self.margin = self.sure-second
     self.said = np.array(self.classes, object)[p.argmax(1)]
 
-# %% ../nbs/08b_app.ipynb #fa8a5192
+# %% ../nbs/08b_app.ipynb #a948e4e9
 @patch
 def ask(self:Labelling,
     n:int=None, # How many; None: all
@@ -338,7 +338,7 @@ def ask(self:Labelling,
         if len(out)==n: break
     return out
 
-# %% ../nbs/08b_app.ipynb #1631e515
+# %% ../nbs/08b_app.ipynb #4de3d9f1
 @patch
 def answer(self:Labelling,
     picture:str, # Its name
@@ -365,7 +365,7 @@ def undo(self:Labelling,
         self.learn()
         return taken[0] if taken else None
 
-# %% ../nbs/08b_app.ipynb #514a1edc
+# %% ../nbs/08b_app.ipynb #931f8f8b
 def _left_out(x, y, n, click):
     "Scores (N,n) of each label by a head that has not seen its click, and whether it has some"
     def fit(learn, out):
@@ -392,7 +392,7 @@ def _cross_validated(x, names, click, frames):
     facts = dict(accuracy=share, low=low, high=high, n=int(known.sum()))
     return facts | dict(doubts=doubts, classes=classes.tolist(), confusion=confused.tolist())
 
-# %% ../nbs/08b_app.ipynb #699d7ec7
+# %% ../nbs/08b_app.ipynb #72a81329
 @patch
 def measure(self:Labelling)->dict: # Accuracy, interval, confusion, doubtful labels; None: nothing can be said
     "Cross-validate on what was said up to now"
@@ -402,7 +402,7 @@ def measure(self:Labelling)->dict: # Accuracy, interval, confusion, doubtful lab
     with self.lock: self.measured = found if found['n'] else None
     return self.measured
 
-# %% ../nbs/08b_app.ipynb #cfc94eb2
+# %% ../nbs/08b_app.ipynb #c27593ec
 def class_keys(
     classes:list, # Names
 )->dict: # Name → key; classes without a key are left out
@@ -414,7 +414,7 @@ def class_keys(
         if free: keys[name] = free[0]
     return keys
 
-# %% ../nbs/08b_app.ipynb #e92ab26b
+# %% ../nbs/08b_app.ipynb #ea7777d2
 _CSS = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; accent-color: #0173b2 }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: Canvas; color: CanvasText }
@@ -435,7 +435,7 @@ table { border-collapse: collapse } td, th { text-align: left; padding: .2rem .9
 @media (min-width: 56rem) { main { display: grid; grid-template-columns: minmax(0,3fr) minmax(0,2fr); gap: 0 2rem } }
 """
 
-# %% ../nbs/08b_app.ipynb #354c5f84
+# %% ../nbs/08b_app.ipynb #2b5e3584
 _JS = """
 document.addEventListener('keydown', e => {
   if (e.key == 'Escape') document.activeElement.blur()
@@ -455,7 +455,7 @@ async function measured() {
 if (document.querySelector('[data-pending]')) setTimeout(measured, 1000)
 """
 
-# %% ../nbs/08b_app.ipynb #999af4b8
+# %% ../nbs/08b_app.ipynb #ca220d5e
 def _kbd(key): return h.ft('kbd', key) if key else ''
 
 def _thumb(lab, i, *notes):
@@ -481,7 +481,7 @@ def _buttons(lab, i):
         about = dict(value=name, data_key=key, cls='likely' if name==likely else None)
         yield h.Button(_kbd(key), name, name='class', **about)
 
-# %% ../nbs/08b_app.ipynb #25346be1
+# %% ../nbs/08b_app.ipynb #d57da926
 def _caption(lab, i):
     "What is known of a frame, in words"
     file, number, second = lab.book.places[lab.pictures[i]]
@@ -502,7 +502,7 @@ def _whole_run(n):
     box = h.Input(type='checkbox', name='run', value='1', data_key=',')
     return h.P(h.ft('label', box, _kbd(','), f' the whole run of {n} similar frames'))
 
-# %% ../nbs/08b_app.ipynb #a4ee1ae5
+# %% ../nbs/08b_app.ipynb #9e71d7d1
 def _post(action, *parts):
     "A form that sends its parts"
     return h.Form(*parts, method='post', action=action)
@@ -523,7 +523,7 @@ def _asked(lab, i):
     thumbs = _thumbs(_thumb(lab, k, note) for k,note in ends)
     return h.Section(picture, form, h.Div(skip, undo, cls='row'), thumbs, aria_label='The frame to label')
 
-# %% ../nbs/08b_app.ipynb #417fa58a
+# %% ../nbs/08b_app.ipynb #13fcf1a6
 def _accuracy(lab, pending):
     "What cross-validation says"
     m, wait = lab.measured, ''
@@ -549,7 +549,7 @@ def _confused(lab):
     places = [(a,b) for a,b in zip(*np.unravel_index(first, counts.shape)) if counts[a,b]]
     return h.P('; '.join(f'{names[a]} taken for {names[b]} ({counts[a,b]})' for a,b in places))
 
-# %% ../nbs/08b_app.ipynb #a31e9cb1
+# %% ../nbs/08b_app.ipynb #92030a29
 def measured_part(
     lab:Labelling, # What is labelled
     pending:bool=False, # Whether a figure is on its way
@@ -570,7 +570,7 @@ def _rest(lab):
         rows.append(h.Tr(h.Th(name, scope='row'), h.Td(given.count(name)), h.Td(share)))
     return h.Div(h.Table(*rows), cls='wide')
 
-# %% ../nbs/08b_app.ipynb #a3cc5c3a
+# %% ../nbs/08b_app.ipynb #279d7a98
 def _progress(lab):
     "How much was said, in words"
     labels = lab.book.labels.values()
@@ -595,7 +595,7 @@ def _knows(lab, i, next_ones, pending):
     if latest: parts += [h.H2('Labelled last'), _thumbs(latest)]
     return h.Section(*parts, aria_label='What it knows')
 
-# %% ../nbs/08b_app.ipynb #84d97d7a
+# %% ../nbs/08b_app.ipynb #ca23704c
 def _head(title):
     "What a page says of itself"
     view = h.Meta(name='viewport', content='width=device-width, initial-scale=1')
@@ -620,7 +620,7 @@ def label_page(
     body = h.Body(h.H1(f'What does {title} show?'), alert, main)
     return '<!doctype html>'+h.to_xml(h.Html(_head(title), body, lang='en'), indent=False)
 
-# %% ../nbs/08b_app.ipynb #50be3a86
+# %% ../nbs/08b_app.ipynb #bc1db381
 _LOOPBACK = 'localhost', '127.0.0.1', '::1'
 _POLICY = ("default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -647,7 +647,7 @@ def refusal(
         return 'open the link that tempo_label printed: it holds the token'
     return ''
 
-# %% ../nbs/08b_app.ipynb #6f2dc725
+# %% ../nbs/08b_app.ipynb #182d47e1
 class _Measuring:
     "Cross-validation in the background, one at a time"
     def __init__(self, lab): self.lab, self.thread, self.of = lab, None, None
@@ -660,7 +660,7 @@ class _Measuring:
         self.thread.start()
         return True
 
-# %% ../nbs/08b_app.ipynb #03854046
+# %% ../nbs/08b_app.ipynb #5f4b61bd
 def _jpeg(lab, i):
     "A frame as a JPEG file"
     out = BytesIO()
@@ -678,7 +678,7 @@ def _take(lab, what, said):
         return None, ''
     except (ValueError, OSError) as e: return picture, str(e)
 
-# %% ../nbs/08b_app.ipynb #6aa3b2f1
+# %% ../nbs/08b_app.ipynb #699e4935
 class _Pages:
     "What is answered to each address"
     def __init__(self, lab): self.lab, self.measuring = lab, _Measuring(lab)
@@ -691,7 +691,7 @@ class _Pages:
         pending = self.measuring.go()
         with self.lab.lock: return measured_part(self.lab, pending)
 
-# %% ../nbs/08b_app.ipynb #d4b95acc
+# %% ../nbs/08b_app.ipynb #7ee8e95c
 def _routes(pages):
     "Addresses and who answers them"
     from starlette.concurrency import run_in_threadpool
@@ -714,13 +714,13 @@ def _routes(pages):
     forms = [Route(f'/{what}', take, methods=['POST']) for what in ('label','skip','undo')]
     return [Route('/', home), Route('/measured', measured), Route('/frame/{i:int}.jpg', frame), *fixed, *forms]
 
-# %% ../nbs/08b_app.ipynb #6b469f43
+# %% ../nbs/08b_app.ipynb #b06c7377
 def _check_installed():
     "Say what is missing"
     missing = [name for name in ('starlette','uvicorn') if importlib.util.find_spec(name) is None]
     if missing: raise ImportError(f"the page needs {' and '.join(missing)}: pip install 'tempo-video[app]'")
 
-# %% ../nbs/08b_app.ipynb #a8b9283c
+# %% ../nbs/08b_app.ipynb #898bd074
 def label_app(
     lab:Labelling, # What is labelled
     token:str=None, # What a browser has to know; None: this machine alone is listened to
@@ -744,7 +744,7 @@ def label_app(
         return answer
     return Starlette(routes=_routes(_Pages(lab)), middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)])
 
-# %% ../nbs/08b_app.ipynb #3a4cf26b
+# %% ../nbs/08b_app.ipynb #f58c1ef2
 def _listen(host, port):
     "A socket that listens"
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
@@ -771,7 +771,7 @@ def serve(
         server = uvicorn.Server(uvicorn.Config(app, log_level='warning'))
         server.run(sockets=[s])
 
-# %% ../nbs/08b_app.ipynb #108dcf6c
+# %% ../nbs/08b_app.ipynb #77a77c62
 @command
 def tempo_label(
     video:str, # A video, a folder of videos, or a folder of frames
