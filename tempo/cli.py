@@ -25,6 +25,7 @@ COMMANDS = dict(
     pilot='tempo.cli',
     train='tempo.cli',
     suggest='tempo.cli',
+    label='tempo.app',
     split='tempo.cli',
     linear_eval='tempo.cli',
     semi_sup_eval='tempo.cli',
