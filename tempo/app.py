@@ -530,7 +530,8 @@ def _accuracy(lab, pending):
     if pending: wait = h.Small('is being measured …', data_pending='1')
     if not m: return h.P('Accuracy: ', wait or 'two classes with two answers each are needed')
     share, low, high = (f'{m[k]:.0%}' for k in ('accuracy','low','high'))
-    return h.P('Accuracy: ', h.Strong(f'{share} ({low} to {high})'), f" on {m['n']} labels, left out in turn ", wait)
+    on = f" on {m['n']} labels, left out in turn. The frames asked for are the harder ones, so the rest is mostly better. "
+    return h.P('Accuracy: ', h.Strong(f'{share} ({low} to {high})'), on, wait)
 
 def _doubtful(lab):
     "Labels that the head does not believe"
