@@ -776,7 +776,7 @@ def serve(
 @command(
     examples=(
         'tempo_label my_videos/ --path mine.safetensors --out my_stills',
-        'tempo_label my_videos/ --fps 5 --port 0   # five frames a second; a port that is free'),
+        'tempo_label my_videos/ --fps 5 --port 0'),
     then='tempo_classify {path} {out}/train --out classifier.safetensors')
 def tempo_label(
     video:str, # A video, a folder of videos, or a folder of frames

@@ -655,7 +655,7 @@ def export_site(
 @command(
     examples=(
         'tempo_live letters.safetensors',
-        'tempo_live letters.safetensors --export site/   # a page that computes in the browser'))
+        'tempo_live letters.safetensors --export site/'))
 def tempo_live(
     classifier:str, # File that tempo_classify wrote
     export:str=None, # Folder to write, such as site: a page for any host that computes in the browser; default: serve the page here

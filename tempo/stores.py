@@ -134,7 +134,7 @@ _WHAT = 'build', 'verify', 'info', 'convert'
 
 @command(
     examples=(
-        'tempo_store build my_videos/ --size 128 --plan   # what it would take',
+        'tempo_store build my_videos/ --size 128 --plan',
         'tempo_store convert my_store/ --path my_pictures/ --codec jpeg'))
 def tempo_store(
     what:str, # build, verify, info or convert
