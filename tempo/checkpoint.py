@@ -235,10 +235,9 @@ def _listen(self:Checkpoint, on):
     for s,before in self._before.items():
         if before not in (signal.SIG_IGN, None): signal.signal(s, self._ask if on else before)
 
-@patch
 @contextmanager
-def stoppable(self:Checkpoint):
-    "Within the block, Ctrl-C and SIGTERM end a fit after the step that is under way, and save it"
+def _listening(self):
+    "Signals are asked for within the block, and reach whom they reached before after it"
     self.asked, self.listens = None, threading.current_thread() is threading.main_thread()
     if self.listens: self._listen(True)
     try: yield
@@ -246,6 +245,11 @@ def stoppable(self:Checkpoint):
         if self.listens: self._listen(False)
         self.listens = False
     if self.asked is not None: signal.raise_signal(self.asked)     # too late to save: all was done
+
+@patch
+def stoppable(self:Checkpoint):
+    "Within the block, Ctrl-C and SIGTERM end a fit after the step that is under way, and save it"
+    return _listening(self)
 
 # %% ../nbs/02d_checkpoint.ipynb #7bf3fd68
 @patch
