@@ -647,6 +647,8 @@ def _fit_or_keep(learn, config, save):
     except Collapse:
         if config.average!='auto' or num_distrib()>1: raise
         learn.collapsed = True
+        taken = [row for row in learn.watch.history if 'seconds' in row]      # the last step was not taken
+        learn.watch.history[:] = taken
 
 # %% ../nbs/03_pretrain.ipynb #d01da042
 @patch
@@ -693,7 +695,7 @@ def _finish(learn, config, run):
     backbone, store = learn.model.backbone, learn.dls.train.store
     learn.trained = {k: v.detach().cpu().clone() for k,v in backbone.state_dict().items()}
     learn.interpolate(_share(learn, config.average))
-    last = next(row for row in reversed(learn.watch.history) if 'seconds' in row)     # the last step that was taken
+    last = learn.watch.history[-1]
     backbone.size = store.size
     clips = store.clips if learn.stretches is None else learn.stretches.whole
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
