@@ -36,6 +36,7 @@ def judge_evidence(
 )->tuple: # 'yes', 'no' or 'not enough evidence', and why
     "Whether training helps, as far as the video can say"
     if evidence.collapsed: return 'no', 'the features collapse: every picture gets the same ones'
+    if evidence.held: return 'not enough evidence', 'the features collapsed at first, and a second training was held to the start'
     if not len(evidence.before): return 'not enough evidence', _why_too_few(found)
     _, low, high = evidence.gain
     start = evidence.before.mean()

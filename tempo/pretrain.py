@@ -30,6 +30,7 @@ from .cuts import split_cuts
 from .sampling import TemporalPdf, check_bs, pair_dls
 from .augment import augment, check_aug
 from .barlow_loss import Projector, create_loss
+from .anchor import Anchor, moments
 from .backbones import Backbone, bare, check_backbone, create_backbone, extract_features, save_backbone, weights_digest
 from .optim import Adam, Kernels, Lars, SGD
 from .watch import Collapse, Watch, without_waiting
@@ -41,6 +42,7 @@ from .parallel import data_parallel
 # %% ../nbs/03_pretrain.ipynb #74100603
 class TempoModel(nn.Module):
     "Backbone and projector; two views in, two projections out"
+    held, moments = False, None     # whether an `Anchor` asks for the moments of the features, and what they are
     def __init__(self,
         backbone:Backbone, # Pictures → features; what is kept
         projector:nn.Module, # Features → projections; thrown away after pre-training
@@ -55,6 +57,7 @@ class TempoModel(nn.Module):
         "Projections; `features` keeps what the backbone gave, detached"
         h = self.backbone(torch.cat([x1,x2]))
         self.features = h.detach()
+        if self.held: self.moments = moments(h)
         return tuple(self.projector(h).chunk(2))
 
 # %% ../nbs/03_pretrain.ipynb #44f2f32b
@@ -279,7 +282,7 @@ class TempoLearner(Learner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` and `.trained` the weights before and after"
     stretches = None  # Where the subject was found to stay
     evidence = None   # What training taught, as far as it decided the share of the weights
-    collapsed = False # Whether training ended early because every picture got the same features
+    collapsed = False # Whether training ended because every picture got the same features
 
 def _callbacks(config, dls):
     "What every training has, and what was asked for"
@@ -641,14 +644,27 @@ def _fit(learn, config, save):
     fit_schedule(learn, epochs, lr, schedule=config.schedule, warmup=config.warmup, wd=config.wd, cbs=save)
 
 # %% ../nbs/03_pretrain.ipynb #c2cb2a4c
+def _begun_again(learn):
+    "The step at which features had collapsed, and training began again; nothing where that never was"
+    since = learn.anchor.since if hasattr(learn, 'anchor') else None
+    return {} if since is None else dict(collapsed_at=since)
+
+def _keep_start(learn):
+    "End with what was trained so far; its evidence says that it is worth nothing"
+    learn.collapsed = True
+    taken = [row for row in learn.watch.history if 'seconds' in row]      # the last step was not taken
+    learn.watch.history[:] = taken
+
 def _fit_or_keep(learn, config, save):
-    "Train; where features collapse, the start is kept if that is allowed"
-    try: _fit(learn, config, save)
+    "Train; where features collapse, begin again, and where they do so again, keep the start"
+    try: return _fit(learn, config, save)
     except Collapse:
-        if config.average!='auto' or num_distrib()>1: raise
-        learn.collapsed = True
-        taken = [row for row in learn.watch.history if 'seconds' in row]      # the last step was not taken
-        learn.watch.history[:] = taken
+        if not hasattr(learn, 'anchor'): raise
+    if learn.anchor.since is not None: return _keep_start(learn)
+    learn.anchor.begin_again()
+    print(f'features had collapsed at step {learn.anchor.since}: training begins again, with close pairs and held to the start', flush=True)
+    if save: save.path.unlink(missing_ok=True)      # of the training that collapsed
+    _fit_or_keep(learn, config, save)
 
 # %% ../nbs/03_pretrain.ipynb #d01da042
 @patch
@@ -667,7 +683,7 @@ def _weigh(learn):
     probe = StretchProbe(learn.stretches)
     before = probe(learn.interpolate(0))
     if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)      # chance
-    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds)
+    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, held=bool(_begun_again(learn)))
 
 def _share(learn, average):
     "How far the weights go from the start: as was said, or as the evidence says"
@@ -700,7 +716,7 @@ def _finish(learn, config, run):
     clips = store.clips if learn.stretches is None else learn.stretches.whole
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
                           steps=last['step']+1, train_seconds=round(last['seconds']), last=last)
-    backbone.meta |= {k: v.to_dict() for k,v in _decided(learn).items() if v}
+    backbone.meta |= {k: v.to_dict() for k,v in _decided(learn).items() if v} | _begun_again(learn)
 
 def _write(learn, config, save):
     "The backbone to its file; its checkpoint is no longer needed"
@@ -719,6 +735,7 @@ def _learner_of(source, config, more):
     learn = _build_learner(dls, config, backbone, more)
     learn.stretches = found
     if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
+    if config.average=='auto' and num_distrib()<=1: learn.add_cb(Anchor(found if config.proximity=='auto' else None))
     return learn
 
 def _alone(out):
