@@ -241,7 +241,7 @@ class _Pictures(_Shard):
         return self.frames[first:end]
 
 # %% ../nbs/00_data.ipynb #fe660895
-_HELD = 48                # maps of Python's own in a store
+_HELD = 48                # descriptors of a store: its folder, and maps of Python's own
 _MOST_MAPS = 10_000       # a process may have some 65,000
 
 class _Shards(dict):
@@ -257,7 +257,7 @@ class _Shards(dict):
     def __missing__(self, s):
         "Map shard `s`; what was mapped first goes where there are too many"
         shape = self.shards[s][1], self.size, self.size, 3
-        shard = self[s] = self.kind(self.file(s), shape, held=len(self)<_HELD)
+        shard = self[s] = self.kind(self.file(s), shape, held=len(self)<_HELD-1)
         if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
         return shard
 
