@@ -36,6 +36,7 @@ COMMANDS = dict(
     explain='tempo.cli',
     export='tempo.cli',
     store='tempo.stores',
+    cache='tempo.stores',
     detectron2='tempo.detectron',
 )
 
@@ -385,16 +386,17 @@ def tempo_suggest(
     n:int=50, # How many frames to label
     classes:str='', # Names of the classes, with commas: a folder is made for each
     out:str='labels', # Where the pictures go
-    size:int=256, # Side of the pictures (pixels)
+    size:int=None, # Side of the pictures (pixels); default: that of the largest store of the video in the cache, else 256
     seed:int=0, # Of the clusters' first guess
 ):
     "Pick the frames that are worth a label, and write them with the folders to sort them into"
     check_files(video, backbones=[path])
     from tempo.data import FrameStore
+    from tempo.stores import kept_size
     from tempo.suggest import check_label_folders, suggest_labels
     names, out = [c.strip() for c in classes.split(',') if c.strip()], Path(out)
     check_label_folders(out, names)
-    store = FrameStore.build(video, size=size)
+    store = FrameStore.build(video, size=size or kept_size(video) or 256)
     suggested = suggest_labels(store, path, n, seed=seed)
     suggested.write(out, names)
     sheet = out/'suggested.png'

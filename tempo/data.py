@@ -20,7 +20,7 @@ from tqdm import tqdm
 # Names that once stood in this module can still be imported from it, so not all of these are used below
 from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expected_bytes, from_jpegs, picture_places, raw_bytes
 from .groups import group_names, split_groups
-from .utils import abandoned, clear_errors, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
+from .utils import abandoned, as_size, clear_errors, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
 from .video import VIDEO_EXTS, Reading, Unproven, find_sources, frame_files, probe_video, read_frames, thinning
 from .stills import USUAL_STILLS, Stills, labelled, labelled_draws, load_stills, span_labels, stills_counts, subset
@@ -241,7 +241,7 @@ class _Pictures(_Shard):
         return self.frames[first:end]
 
 # %% ../nbs/00_data.ipynb #fe660895
-_HELD = 48                # maps of Python's own in a store
+_HELD = 48                # descriptors of a store: its folder, and maps of Python's own
 _MOST_MAPS = 10_000       # a process may have some 65,000
 
 class _Shards(dict):
@@ -257,7 +257,7 @@ class _Shards(dict):
     def __missing__(self, s):
         "Map shard `s`; what was mapped first goes where there are too many"
         shape = self.shards[s][1], self.size, self.size, 3
-        shard = self[s] = self.kind(self.file(s), shape, held=len(self)<_HELD)
+        shard = self[s] = self.kind(self.file(s), shape, held=len(self)<_HELD-1)
         if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
         return shard
 
@@ -275,6 +275,7 @@ class FrameStore:
         self._shards = _Shards(self.path, index['shards'], s, self.codec)
         self._begins = np.cumsum([0]+[n for _,n in index['shards']])     # the first frame of each shard, and the end
         self._seen = np.zeros(len(self), bool)                           # frames that were read, and so are in memory
+        hold_folder(self.path, self)                                     # nobody clears it meanwhile
 
     def __len__(self): return int(self._begins[-1])
     def __reduce__(self): return FrameStore, (self.path, self.index)     # another process maps the shards itself
@@ -761,12 +762,20 @@ def _finish(cls:FrameStore, named, path, bad, index_of):
     return store
 
 # %% ../nbs/00_data.ipynb #067a1c5b
+def _need_line(frames, settings):
+    "What the frames that are to be decoded will take on the disk"
+    codec, size = settings.get('codec', 'raw'), settings['size']
+    need = as_size(expected_bytes(codec, frames, size))
+    about = '' if codec=='raw' else 'at most about '
+    return f'the store takes {about}{need}: {frames:,} frames of {size}×{size}, {codec}'
+
 @patch(cls_method=True)
 def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_of, on_error, workers, progress):
     "What one builder does while all others wait"
     jobs = _jobs(todo, named, path, settings)
     total = _frames_ahead(todo, settings['fps'], settings.get('rate'))
     _check_disk(path, total, settings['size'], settings.get('codec', 'raw'))
+    if progress and jobs: print(_need_line(total, settings))
     if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
     bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
     endings = (*CODECS.values(), 'json')

@@ -19,7 +19,7 @@ from timm.utils import ModelEmaV3
 from fastcore.all import *
 from fastai.callback.all import *
 from fastai.callback.fp16 import AMPMode, MixedPrecision
-from fastai.learner import Learner
+from fastai.learner import Learner, Recorder
 from fastai.optimizer import params
 from fastai.torch_core import num_distrib, rank_distrib
 from .utils import check_place
@@ -34,6 +34,7 @@ from .anchor import Anchor, moments
 from .backbones import Backbone, bare, check_backbone, create_backbone, extract_features, save_backbone, weights_digest
 from .optim import Adam, Kernels, Lars, SGD
 from .watch import Collapse, Watch, without_waiting
+from .learner import PlainLearner, Table, check_callbacks
 from .checkpoint import Checkpoint, only_run, seeded
 from .stretches import LookAgain, clip_fps, find_stretches
 from .evidence import MOST, Evidence, StretchProbe
@@ -84,12 +85,6 @@ def split_early(
     ps = params(body)
     return [ps[:k], ps[k:], params(model.projector)]
 
-# %% ../nbs/03_pretrain.ipynb #7d797983
-_NO_ACCUMULATION = (
-    "GradientAccumulation does not work here: the loss compares the pairs of a batch, "
-    "so that of a large batch is not the sum of those of small ones. "
-    "Use a smaller size or network, several processes (exact), or loss='vicreg', which suffers less from small batches.")
-
 # %% ../nbs/03_pretrain.ipynb #81e3e2c9
 class TempoCallback(Callback):
     "Feeds two views: bytes to floats, augmented each by itself"
@@ -99,8 +94,8 @@ class TempoCallback(Callback):
         channels_last:bool=True, # Pictures in the memory layout that convolutions like
     ): self.aug, self.layout = aug, torch.channels_last if channels_last else torch.contiguous_format
     def before_fit(self):
-        "Gradient accumulation would train on another loss"
-        if any(isinstance(cb, GradientAccumulation) for cb in self.learn.cbs): raise ValueError(_NO_ACCUMULATION)
+        "Callbacks that cannot work here are refused"
+        check_callbacks(self.learn.cbs)
     def before_epoch(self):
         "The pairs of this epoch, whoever peeked at a batch beforehand"
         self.dls.train.epoch_no = self.epoch
@@ -278,7 +273,7 @@ def _takes(config):
     return decorate
 
 # %% ../nbs/03_pretrain.ipynb #d8af74e8
-class TempoLearner(Learner):
+class TempoLearner(PlainLearner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` and `.trained` the weights before and after"
     stretches = None  # Where the subject was found to stay
     evidence = None   # What training taught, as far as it decided the share of the weights
@@ -316,6 +311,8 @@ def _build_learner(dls, config, backbone, more):
     splitter = partial(split_early, last=last)
     learn = TempoLearner(dls, model, loss_func=config.loss_func(), opt_func=opt_func, splitter=splitter,
                          train_bn=False, cbs=_callbacks(config, dls), **more)
+    learn.remove_cb(Recorder)
+    learn.add_cb(Table(learn.loss_func, probe=bool(config.stills)))
     if config.ema: learn.add_cb(Ema(config.ema))
     amp = _mixed_precision(config, dls)
     if amp: learn.add_cb(amp)

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'as_cell', 'put_in_place', 'sync_files', 'write_error',
            'told_in_words', 'lent_file', 'whole_file', 'abandoned', 'lent_folder', 'check_place', 'write_atomic',
-           'remember', 'recall', 'clear_errors']
+           'remember', 'recall', 'as_size', 'hold_folder', 'taken_alone', 'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
-import errno, functools, itertools, json, os, re, shutil, sys, uuid, zlib
+import errno, functools, itertools, json, os, re, shutil, sys, uuid, weakref, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -304,6 +304,40 @@ def recall(
         value, digest = json.loads(Path(path).read_bytes())
         return value if _text_sum(value)[1]==digest else None
     except (OSError, ValueError, TypeError, RecursionError): return None
+
+# %% ../nbs/00d_utils.ipynb #5fdb1c5b
+def as_size(
+    n:int, # Bytes
+)->str: # Such as '1.6 GB'
+    "A number of bytes as people read it"
+    for unit in ('bytes','kB','MB','GB','TB'):
+        if n<1000 or unit=='TB': break
+        n /= 1000
+    digits = 1 if n<10 and unit!='bytes' else 0
+    return f'{n:.{digits}f} {unit}'
+
+# %% ../nbs/00d_utils.ipynb #cb41068e
+def hold_folder(
+    path, # A folder
+    owner, # As long as this object lives the folder is in use
+):
+    "Say that a folder is in use, where the disk knows locks"
+    if fcntl is None: return
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY)
+        weakref.finalize(owner, os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_SH|fcntl.LOCK_NB)
+        os.utime(path)                      # its date says when it was last used
+
+@contextmanager
+def taken_alone(
+    path, # A folder
+): # Yields whether nobody holds it
+    "Hold a folder alone within the block, where nobody else holds it"
+    fd = None if fcntl is None else os.open(path, os.O_RDONLY)
+    try: yield fd is None or _lock(fd) is not False
+    finally:
+        if fd is not None: os.close(fd)
 
 # %% ../nbs/00d_utils.ipynb #698d7587
 _REFUSALS = (ValueError, OSError, RuntimeError, FloatingPointError, TypeError, ImportError)
