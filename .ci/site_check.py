@@ -161,8 +161,8 @@ def try_dark(desk, faults):
     "The switch between light and dark changes the page's colour"
     colour = 'getComputedStyle(document.body).backgroundColor'
     before = desk.evaluate(colour)
-    desk.locator('.quarto-color-scheme-toggle:visible').first.click(timeout=3000)
-    try: desk.wait_for_function(f'c => {colour} != c', arg=before, timeout=3000)
+    desk.locator('.quarto-color-scheme-toggle:visible').first.click(timeout=30_000)
+    try: desk.wait_for_function(f'c => {colour} != c', arg=before, timeout=30_000)
     except Exception: faults.here(f'the switch to dark leaves the page {before}')
     desk.evaluate('localStorage.clear()')
 
@@ -170,7 +170,7 @@ def try_search(desk, faults):
     "The search box finds a name; its links are links of the page"
     desk.locator('#quarto-search input:visible').first.fill(SEARCH)
     hit = desk.locator('#quarto-search a, .aa-Item a').filter(has_text=SEARCH)
-    try: hit.first.wait_for(timeout=4000)
+    try: hit.first.wait_for(timeout=30_000)
     except Exception: faults.here(f'search finds nothing for {SEARCH}')
     else: faults.seen[faults.now]['links'] += hit.evaluate_all('l => l.map(a => a.href)')
 
@@ -187,7 +187,7 @@ def try_keyboard(desk, faults):
     folded.first.focus()
     desk.keyboard.press('Enter')
     opened = desk.locator('#quarto-sidebar a.sidebar-link[aria-expanded=true]').filter(has_text=name)
-    try: opened.first.wait_for(timeout=3000)
+    try: opened.first.wait_for(timeout=30_000)
     except Exception: faults.here(f'Enter does not open the section {name!r}')
 
 def axe_source(faults):
@@ -222,8 +222,8 @@ def try_404(browser, home, base, faults):
     page.goto(f'{home}{base.strip("/")}/no/such/page.html', wait_until='load')
     bare = page.evaluate("[...document.styleSheets].filter(s => !s.media.mediaText.startsWith('not') && !s.cssRules.length).length")
     if bare: faults.add('404.html', f'{bare} styles are missing below a folder')
-    page.locator('main a[href]').first.click(timeout=3000)
-    if not page.locator('h1').first.text_content(timeout=3000).strip()=='Tempo': faults.add('404.html', 'no way back to the front page')
+    page.locator('main a[href]').first.click(timeout=30_000)
+    if not page.locator('h1').first.text_content(timeout=30_000).strip()=='Tempo': faults.add('404.html', 'no way back to the front page')
     page.close()
 
 def read_pages(browser, home, pages, faults):
