@@ -303,6 +303,9 @@ def notebook_faults(name, page, r, settings):
     if r is None:
         yield f'missing: {name} has no page'
         return
+    first = ''.join(json.loads((root/'nbs'/name).read_text(encoding='utf-8'))['cells'][0]['source'])
+    lost = [line for line in first.splitlines() if line.strip() and not line.startswith(('# ','> '))]
+    if lost: yield f'text below the title, in the same cell, is not shown: {lost[0][:60]!r}'
     n = formulas(root/'_proc'/name)
     if r['math']<n: yield f"{r['math']} of {n} formulas are rendered"
     end = f"{settings['branch']}/nbs/{name}"
