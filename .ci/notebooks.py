@@ -108,6 +108,7 @@ def run(path):
 def listed(o):
     "Names of pages in a part of the sidebar"
     if isinstance(o, str): return [o]
+    if isinstance(o, dict) and 'href' in o: return [o['href']]                       # a page under a name of its own
     parts = o.get('contents', []) if isinstance(o, dict) else o
     return [name for part in parts for name in listed(part)]
 
