@@ -156,11 +156,18 @@ def _holds_others(named):
     "Whether a (name, module) has modules within"
     return any(True for _ in named[1].children())
 
+def _check_attention(body, advice):
+    "Refuse a transformer: the rules say nothing of attention"
+    for name,m in body.named_modules():
+        if 'Attention' not in type(m).__name__ and not name.endswith('attn'): continue
+        raise ValueError(f"{type(body).__name__} is a transformer: no rule of relevance is known for its attention ({name!r}). {advice}")
+
 def check_layers(
     body:nn.Module, # A network without its head
 ):
-    "Refuse, by name, a layer that no rule is known for"
+    "Refuse, by name, a transformer or a layer that no rule is known for"
     advice = f"Use a ResNet of torchvision, or 'tf_efficientnet_lite0' and its sisters."
+    _check_attention(body, advice)
     for name,m in sorted(body.named_modules(), key=_holds_others):      # layers first: they say more than what holds them
         if isinstance(m, KNOWN): continue
         raise ValueError(f"layer {name or 'body'!r} is of the kind {type(m).__name__}, for which no rule is known. {advice}")

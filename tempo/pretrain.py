@@ -62,7 +62,7 @@ class TempoModel(nn.Module):
         return tuple(self.projector(h).chunk(2))
 
 # %% ../nbs/03_pretrain.ipynb #44f2f32b
-EARLY = ('layer2', 'blocks.3', 'stages.1', 'features.4')  # the last of the early layers, in common families
+EARLY = ('layer2', 'blocks.3', 'stages.1', 'features.4', 'layers.1')  # the last of the early layers, in common families
 
 def _last_early(backbone, last=None):
     "The name of the last early layer: `last`, or the first of `EARLY` that this backbone has, or None"
@@ -159,7 +159,7 @@ def load_state_dict(self:Ema,
 class LearnerConfig:
     "The settings of `tempo_learner`"
     arch:str='resnet34' # A name in torchvision or timm
-    weights:object='imagenet' # 'imagenet', None or 'random' for a random start, the path of a saved backbone, or a `Backbone`
+    weights:object='imagenet' # 'imagenet', None or 'random' for a random start, the path of a backbone, saved or published, or a `Backbone`
     loss:object='barlow' # 'barlow', 'vicreg', or a module
     lmb:float=5e-3 # λ of Barlow Twins
     proj:int=1024 # Width of the projector's three layers
@@ -179,7 +179,7 @@ class LearnerConfig:
     cbs:object=None # More callbacks
 
     def __post_init__(self):
-        if isinstance(self.weights, str) and self.weights=='random': self.weights = None     # as evaluations call it
+        if isinstance(self.weights, str) and self.weights in ('random','none'): self.weights = None     # as evaluations call it
         if self.freeze is None: self.freeze = self.weights is not None
         if self.bn is None: self.bn = self.weights is None
 
