@@ -8,6 +8,7 @@ __all__ = ['is_loopback', 'refusal', 'Guard', 'need_server', 'listen', 'page_add
 # %% ../nbs/08f_guard.ipynb #32007a64
 import importlib.util, ipaddress, logging, secrets, socket
 from urllib.parse import parse_qs, urlsplit
+from fastcore.basics import patch
 
 # %% ../nbs/08f_guard.ipynb #6baaa982
 def is_loopback(
@@ -103,20 +104,23 @@ class Guard:
         if not why: return await self.app(scope, receive, send)
         await send(dict(type='websocket.close', code=1008, reason=why))
 
-    def _with_headers(self, send):
-        "Send an answer with the headers that all have"
-        async def sent(message):
-            if message['type']=='http.response.start': message = message | dict(headers=[*message.get('headers', ()), *self.always])
-            await send(message)
-        return sent
+# %% ../nbs/08f_guard.ipynb #c3c1a352
+@patch
+def _with_headers(self:Guard, send):
+    "Send an answer with the headers that all have"
+    async def sent(message):
+        if message['type']=='http.response.start': message = message | dict(headers=[*message.get('headers', ()), *self.always])
+        await send(message)
+    return sent
 
-    async def _page(self, scope, receive, send):
-        "Answer a request, refuse it, or hand out the cookie"
-        why = refusal(scope, self.token)
-        if why: return await _send(send, 403, f'Refused: {why}.\n')
-        if not self.token or not _linked(scope): return await self.app(scope, receive, send)
-        cookie = f"{_cookie(_headers(scope).get('host',''))}={self.token}; Path=/; HttpOnly; SameSite=Lax"
-        await _send(send, 303, '', **{'Location': '/', 'Set-Cookie': cookie})
+@patch
+async def _page(self:Guard, scope, receive, send):
+    "Answer a request, refuse it, or hand out the cookie"
+    why = refusal(scope, self.token)
+    if why: return await _send(send, 403, f'Refused: {why}.\n')
+    if not self.token or not _linked(scope): return await self.app(scope, receive, send)
+    cookie = f"{_cookie(_headers(scope).get('host',''))}={self.token}; Path=/; HttpOnly; SameSite=Lax"
+    await _send(send, 303, '', **{'Location': '/', 'Set-Cookie': cookie})
 
 # %% ../nbs/08f_guard.ipynb #68238c69
 def need_server():
@@ -136,6 +140,7 @@ def listen(
         why = e.strerror or str(e)
         raise OSError(f"{host}:{port} cannot be listened on: {why}. Give another --port (0: any that is free) or --host.") from None
 
+# %% ../nbs/08f_guard.ipynb #8517c23d
 def page_address(
     listening, # A socket that listens
     host:str, # As for `listen`
