@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_temperature', 'none_threshold', 'refused_strangers',
-           'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'mistakes', 'show_mistakes']
+           'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'mistakes', 'show_mistakes',
+           'closest_calls', 'worth_a_label', 'show_worth_a_label']
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
 import copy, importlib.util, json, warnings
@@ -179,6 +180,7 @@ def _effective(right, groups):
     worth = p*(1-p)/max(variance, 1e-12)
     return float(np.clip(worth, min(2,n), n))
 
+# %% ../nbs/08a_classifier.ipynb #2f843e2a
 def share_interval(
     right, # (n,) whether each answer was right
     groups=None, # (n,) patient, camera or recording of each; None: every still stands alone
@@ -381,7 +383,7 @@ def _listed(images):
     p = Path(images).expanduser()
     if not p.exists(): raise FileNotFoundError(f"{images} does not exist. Give a picture, a folder of pictures, or pictures in memory.")
     found = files_below(p, IMAGE_EXTS) if p.is_dir() else [p]
-    if not found: raise ValueError(f"{images} holds no pictures ({' '.join(IMAGE_EXTS)}).")
+    if not found: raise ValueError(f"{images} holds no pictures ({' '.join(IMAGE_EXTS[:6])} …).")
     return found
 
 def _batch(some, size):
@@ -430,6 +432,7 @@ def _least(c):
     reached = _share(c.facts.get('coverage'))
     return f'an answer needs a score of {c.threshold:.3g}, which {reached} of the held-back stills reach'
 
+# %% ../nbs/08a_classifier.ipynb #9dd30635
 def _card_lines(c):
     "What the card says, line by line"
     f = c.facts
@@ -500,6 +503,7 @@ _CHECKS = dict(
     facts=lambda v: isinstance(v, dict),
     meta=lambda v: isinstance(v, dict))
 
+# %% ../nbs/08a_classifier.ipynb #2a786174
 def _three(v):
     "Whether a value of a header is three numbers"
     return isinstance(v, list) and len(v)==3 and all(map(_number, v))
@@ -644,19 +648,74 @@ def mistakes(
     return table.sort_values('probability', ascending=False, ignore_index=True)
 
 # %% ../nbs/08a_classifier.ipynb #3b2e5187
+def _gallery(pictures, titles):
+    "A row of pictures with words above them"
+    import matplotlib.pyplot as plt
+    wide = max(1, len(titles))
+    fig,axs = plt.subplots(1, wide, figsize=(1.3*wide,1.8), layout='constrained', squeeze=False)
+    for ax in axs[0]: ax.axis('off')
+    for ax,picture,title in zip(axs[0], pictures, titles):
+        ax.imshow(picture)
+        ax.set_title(title, fontsize=8)
+    return fig
+
 def show_mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from
     n:int=8, # How many, at most
 ): # A figure
     "The most confident mistakes as pictures"
-    import matplotlib.pyplot as plt
     table = mistakes(classifier, stills).head(n)
-    wide = max(1, len(table))
-    fig,axs = plt.subplots(1, wide, figsize=(1.3*wide,1.8), layout='constrained', squeeze=False)
-    for ax,row in zip(axs[0], table.itertuples()):
-        ax.imshow(stills.images[row.still])
-        title = f'{row.true}, said {row.said}\n{row.probability:.0%}'
-        ax.set_title(title, fontsize=8)
-    for ax in axs[0]: ax.axis('off')
-    return fig
+    titles = [f'{r.true}, said {r.said}\n{r.probability:.0%}' for r in table.itertuples()]
+    return _gallery(stills.images[table.still], titles)
+
+# %% ../nbs/08a_classifier.ipynb #00396361
+def closest_calls(
+    p, # (N,K) probability of each class
+    n:int=None, # How many; None: all
+    apart:int=0, # Pictures on either side of one that are left out after it
+    *,
+    first=(), # Pictures that come before all others
+    left=None, # (N,) bool: which of them may be asked for; None: all
+)->list: # Numbers of pictures, the one that would teach most first
+    "The pictures whose two best classes are the closest"
+    second, best = np.sort(p, 1)[:,-2:].T
+    order = [*first, *(best-second).argsort(kind='stable').tolist()]
+    order = [i for i in dict.fromkeys(order) if left is None or left[i]]
+    if not apart: return order[:n]
+    out = []
+    for i in order:
+        near = [k for k in out if abs(i-k)<=apart]
+        if not near: out.append(i)
+        if len(out)==n: break
+    return out
+
+# %% ../nbs/08a_classifier.ipynb #c50d1599
+def worth_a_label(
+    classifier:Classifier, # Whose answers
+    images, # Frames of a video (`FrameStore` or (N,H,W,3) uint8), a list of pictures or paths, or a folder
+    n:int=8, # How many, at most
+    *,
+    apart:int=10, # Frames on either side of one that are left out after it; 0 for stills
+)->pd.DataFrame: # A line a picture: number, the two best classes and their probabilities
+    "The pictures whose label would teach a classifier most"
+    p = classifier.probabilities(classifier.scores(images))
+    still = np.array(closest_calls(p, n, apart), int)
+    other, said = np.argsort(p[still], 1)[:,-2:].T
+    names = np.array(classifier.classes, object)
+    columns = dict(still=still, said=names[said], probability=p[still,said])
+    return pd.DataFrame(columns | dict(other=names[other], of_other=p[still,other]))
+
+# %% ../nbs/08a_classifier.ipynb #c8f3f22e
+def show_worth_a_label(
+    classifier:Classifier, # Whose answers
+    images, # As for `worth_a_label`
+    n:int=8, # How many, at most
+    *,
+    apart:int=10, # As for `worth_a_label`
+): # A figure
+    "The pictures whose label would teach a classifier most"
+    images = _listed(images)
+    table = worth_a_label(classifier, images, n, apart=apart)
+    titles = [f'{r.said} or {r.other}\n{r.probability:.0%}, {r.of_other:.0%}' for r in table.itertuples()]
+    return _gallery([_batch([images[i]], classifier.size)[0] for i in table.still], titles)

@@ -26,6 +26,7 @@ COMMANDS = dict(
     train='tempo.cli',
     suggest='tempo.cli',
     label='tempo.app',
+    convert='tempo.labels',
     split='tempo.cli',
     linear_eval='tempo.cli',
     semi_sup_eval='tempo.cli',
