@@ -33,7 +33,8 @@ def spell_flags(
 
 # %% ../nbs/00i_command.ipynb #d1ed2a69
 GROUPS = {
-    'what is read and written': 'data path videos stills eval labels classes groups test video out results logs onnx folder name export ort rate pictures to guesses clear older',
+    'what is read and written': 'data path videos stills eval labels classes groups test video out results logs onnx folder name export ort rate '
+        'pictures to guesses clear older',
     'network and pictures': 'arch weights size fit codec quality aug engine config',
     'pairs of frames': 'pdf proximity cuts',
     'training': 'recipe epochs steps pilot_steps minutes lr lmb loss opt bs average iters every fine_tune',
