@@ -20,6 +20,7 @@ def tidy(cell):
     alt = re.search(r'^#\|\s*fig-alt:\s*(.*)\n', cell.source, re.M)
     if alt: cell.metadata['alt'], cell.source = alt[1], cell.source.replace(alt[0], '')
     if cell.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', cell.source, re.M): cell.source = ''
+    if 'outputs' in cell: cell.outputs = [o for o in cell.outputs if 'fastprogress' not in str(o.get('data'))]     # a table of losses
     for o in cell.get('outputs', []):
         if 'text' in o: o['text'] = ''.join(o['text'])                               # nbconvert wants one string
         html = o.get('data', {}).get('text/html')
