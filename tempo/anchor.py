@@ -26,7 +26,8 @@ def moments_apart(
     start, # (2,F) the same of the start
 )->torch.Tensor: # A number, at least 0
     "How far the mean has moved, and the spread has changed, each relative to the start's"
-    moved = (now-start).square().sum(1)/start.square().sum(1)
+    size = start.square().sum(1).clamp_min(1e-12)       # of a constant video, features have no spread
+    moved = (now-start).square().sum(1)/size
     return moved.sum()
 
 # %% ../nbs/02k_anchor.ipynb #89442fb6
