@@ -21,7 +21,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from .utils import files_below, whole_file, write_atomic
-from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
+from .pictures import IMAGE_EXTS, as_square
 from .stills import Stills, load_stills
 from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone
 from .probes import UnitLinear, probe_head
@@ -367,16 +367,6 @@ def fit_classifier(
     return c
 
 # %% ../nbs/08a_classifier.ipynb #c993dbff
-def _squared(a, size):
-    "A picture in memory as a square of `size` pixels"
-    a = np.asarray(a)
-    if a.dtype!=np.uint8 or a.ndim!=3 or a.shape[2]!=3:
-        raise ValueError(f"a picture is uint8 (H,W,3), not {a.dtype} {a.shape}: convert it first, or give its path")
-    h,w = a.shape[:2]
-    if (h,w)==(size,size): return a
-    scaled = Image.fromarray(a).resize(fit_dims(w, h, size), Image.BILINEAR)
-    return to_square(np.asarray(scaled), size)
-
 def _listed(images):
     "Pictures, or the paths that a path or a folder means"
     if not isinstance(images, (str,Path)): return images
@@ -388,8 +378,7 @@ def _listed(images):
 
 def _batch(some, size):
     "Paths or pictures as (n,size,size,3) uint8"
-    read = open_image if isinstance(some[0], (str,Path)) else _squared
-    return np.stack([read(one, size) for one in some])
+    return np.stack([as_square(one, size) for one in some])
 
 # %% ../nbs/08a_classifier.ipynb #5b779fce
 @patch

@@ -16,7 +16,7 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import rank_distrib
 from .utils import whole_file
-from .pictures import fit_dims, open_image, to_square
+from .pictures import as_square
 from .barlow_loss import BarlowTwinsLoss, VICRegLoss
 from .backbones import extract_features
 
@@ -115,16 +115,6 @@ def _watched(self:Table):
     return watch.history
 
 # %% ../nbs/02j_learner.ipynb #90d98160
-def _square(picture, size):
-    "A file or a picture in memory as (size,size,3) uint8"
-    if isinstance(picture, (str,Path)): return open_image(Path(picture).expanduser(), size)
-    a = np.asarray(picture.convert('RGB') if isinstance(picture, Image.Image) else picture)
-    if a.dtype!=np.uint8 or a.ndim!=3 or a.shape[2]!=3:
-        raise ValueError(f"a picture is uint8 (H,W,3), not {a.dtype} {a.shape}: convert it first, or give its path")
-    h,w = a.shape[:2]
-    scaled = Image.fromarray(a).resize(fit_dims(w, h, size), Image.BILINEAR)
-    return to_square(np.asarray(scaled), size)
-
 def _is_one(pictures):
     "Whether this is one picture and not several"
     if isinstance(pictures, (str,Path,Image.Image)): return True
@@ -145,7 +135,7 @@ class PlainLearner(Learner):
     ): # (n_features,) float32 for one picture, (N,n_features) for several
         "Features; classes come from a classifier: `fit_classifier(learn, stills).predict(pictures)`"
         one, size = _is_one(pictures), _side(self)
-        squares = [_square(p, size) for p in ([pictures] if one else pictures)]
+        squares = [as_square(p, size) for p in ([pictures] if one else pictures)]
         if not squares: return torch.zeros(0, self.model.backbone.n_features)
         found = extract_features(self.model.backbone, np.stack(squares), bs=bs, progress=False)
         return found[0] if one else found
