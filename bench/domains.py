@@ -7,8 +7,10 @@ subject stays, on video whose subject changes, and on little video.
 A row is one training of EfficientNet-Lite0 from its ImageNet weights. It holds the stretches that were found, what the
 training taught by `tempo.evidence`, and accuracies of linear evaluation on labelled stills: of the backbone as
 `train_tempo` gives it (`kept`), and of the same training with its weights at a given share of the way from the start. The
-setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class:
-pairs up to 300 frames apart, BatchNorm statistics of the video, weights at .85. `pilot` is `tempo.pilot`: what it says with
+setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class: pairs up to 300 frames
+apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` are larger networks and their starts; their
+steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
+with `teacher alone` without it, and with `teacher same frame` without time. `pilot` is `tempo.pilot`: what it says with
 labelled stills, and without. What `--out` already holds is not trained again.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
@@ -28,7 +30,7 @@ import numpy as np
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 from fastai.callback.core import Callback
-from tempo.backbones import LITE0, create_backbone
+from tempo.backbones import LITE0, LITES, create_backbone
 from tempo.linear_eval import linear_eval
 from tempo.pilot import judge_evidence, pilot
 from tempo.pretrain import train_tempo
@@ -49,13 +51,17 @@ STREAMS = {                                                  # what `make_stream
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
     'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
     'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
-    'copies': dict(proximity=1)}
+    'copies': dict(proximity=1),
+    'lite1 start': dict(arch=LITES[1]), 'lite1': dict(arch=LITES[1], steps=287),
+    'lite2 start': dict(arch=LITES[2]), 'lite2': dict(arch=LITES[2], steps=265),
+    'teacher': dict(teacher=LITES[2]), 'teacher alone': dict(teacher=LITES[2], loss='none'),
+    'teacher same frame': dict(teacher=LITES[2], loss='none', proximity=1)}
 SHARES = (.25, .5, .85)
 KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','last')   # of a backbone's header
 
 class Copies(Callback):
     "Both views from one frame: what is left without time"
-    order = 4                                                # just before TempoCallback augments them
+    order = 1                                                # before a teacher sees them, and before they are augmented
     def before_batch(self): self.learn.xb = (self.xb[0], self.xb[0])
 
 def streams(domain):
@@ -101,8 +107,9 @@ def measure(backbone, domain, size):
 def train(domain, setting, seed, how):
     "One training: what its row says, and the accuracies of its weights at several shares"
     how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
-    cbs = [Copies()] if setting=='copies' else []
-    learn = train_tempo(source(domain, seed), LITE0, seed=seed, out=None, cbs=cbs, **how)
+    arch = how.pop('arch', LITE0)
+    cbs = [Copies()] if setting in ('copies','teacher same frame') else []
+    learn = train_tempo(source(domain, seed), arch, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
     size = b.size
     row = {k: b.meta[k] for k in KEPT if k in b.meta}
@@ -121,7 +128,7 @@ def one(domain, setting, seed):
     "One training (none for the start), measured, and its row"
     t, how = time.perf_counter(), {} if args.full else SHORT
     size, row = how.get('size', 128), {}
-    if setting=='start': accs = dict(kept=measure(create_backbone(LITE0), domain, size))
+    if setting.endswith('start'): accs = dict(kept=measure(create_backbone((SETTINGS[setting] or {}).get('arch', LITE0)), domain, size))
     elif setting=='pilot': row, accs = piloted(domain, seed, how), {}
     else: row, accs = train(domain, setting, seed, how)
     add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
@@ -135,7 +142,7 @@ def left_to_do():
     jobs = []
     for seed in seeds:
         of_seed = [(*what, seed) for what in named(args.only, DOMAINS, 'setting', SETTINGS)]
-        jobs += [job for job in of_seed if seed==seeds[0] or job[1]!='start']
+        jobs += [job for job in of_seed if seed==seeds[0] or not job[1].endswith('start')]
     return [job for job in jobs if (*job, args.full) not in done]
 
 if __name__=='__main__':

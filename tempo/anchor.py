@@ -83,7 +83,8 @@ def begin_again(self:Anchor):
     learn, model = self.learn, self.learn.model
     self.since = learn.train_iter
     model.backbone.load_state_dict(learn.start)
-    for layer in model.projector: getattr(layer, 'reset_parameters', noop)()
+    thrown_away = [m for n,m in model.named_modules() if not n.startswith('backbone')]
+    for layer in thrown_away: getattr(layer, 'reset_parameters', noop)()
     learn.opt.clear_state()
     learn.remove_cb(SkipToEpoch)        # of a training that went on from a checkpoint
     learn.dls.train.first = 0

@@ -193,7 +193,8 @@ def tempo_train(
     bs:int=128, # Pairs a batch, of all processes together
     size:int=None, # Side of the frames (pixels); default: the recipe's, which is 128
     aug:str='strong', # none, light or strong
-    loss:str='barlow', # barlow or vicreg
+    loss:str='barlow', # barlow, vicreg, or none where a teacher is all there is
+    teacher:str=None, # A stronger network whose features are followed: a name, a file, or NAME=FILE for a file of others
     opt:str='adam', # adam, lars or sgd
     seed:int=42, # Of pairs, projector and augmentation
     average:float=None, # Weight interpolation: 0 is the start, 1 the trained weights; default: by what was learnt, .85 at most; 1 for a random start
@@ -211,7 +212,7 @@ def tempo_train(
     if eval: _check_eval(eval, results)
     backbone = _train(video, arch, out, weights=weights, pdf=pdf, proximity=distance(proximity), steps=steps, bs=bs, lr=lr,
         loss=loss, lmb=lmb, seed=seed, **said(recipe, epochs=epochs, size=size), average=average, cuts=cuts, save_every=save_every, resume=resume,
-        aug=aug, opt=opt, stills=stills, logs=logs, rate=rate)
+        aug=aug, opt=opt, teacher=teacher, stills=stills, logs=logs, rate=rate)
     if eval and backbone is not None: _eval_trained(weights, out, eval, results, size=backbone.size, arch=arch, video=video)
 
 # %% ../nbs/09_cli.ipynb #90d169e8

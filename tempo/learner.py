@@ -78,9 +78,10 @@ class Table(Recorder):
     def __init__(self,
         loss_func, # Its terms become columns
         probe:bool=False, # Whether there is a probe
+        more=(), # Terms that callbacks add to the loss
     ):
         super().__init__(train_metrics=True, valid_metrics=False)
-        self.terms = ['loss', *TERMS.get(type(loss_func), ())]
+        self.terms = ['loss', *TERMS.get(type(loss_func), ()), *more]
         self.latest = ['rank', 'probe'] if probe else ['rank']
 
     def before_fit(self):

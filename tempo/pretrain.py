@@ -31,7 +31,8 @@ from .sampling import TemporalPdf, check_bs, pair_dls
 from .augment import augment, check_aug
 from .barlow_loss import Projector, create_loss
 from .anchor import Anchor, moments
-from .backbones import Backbone, bare, check_backbone, create_backbone, extract_features, save_backbone, weights_digest
+from .backbones import Backbone, bare, check_backbone, check_side, create_backbone, extract_features, save_backbone, weights_digest
+from .teacher import NoLoss, Teacher, get_teacher
 from .optim import Adam, Kernels, Lars, SGD
 from .watch import Collapse, Watch, without_waiting
 from .learner import PlainLearner, Table, check_callbacks
@@ -44,12 +45,15 @@ from .parallel import data_parallel
 class TempoModel(nn.Module):
     "Backbone and projector; two views in, two projections out"
     held, moments = False, None     # whether an `Anchor` asks for the moments of the features, and what they are
+    guesses = None                  # what `follow` makes of the features
     def __init__(self,
         backbone:Backbone, # Pictures → features; what is kept
         projector:nn.Module, # Features → projections; thrown away after pre-training
+        follow:nn.Module=None, # Features → a guess at a teacher's features; thrown away as well
     ):
         super().__init__()
         self.backbone, self.projector = backbone, projector
+        if follow is not None: self.follow = follow
 
     def forward(self,
         x1, # First views (N,3,H,W)
@@ -59,6 +63,7 @@ class TempoModel(nn.Module):
         h = self.backbone(torch.cat([x1,x2]))
         self.features = h.detach()
         if self.held: self.moments = moments(h)
+        if hasattr(self, 'follow'): self.guesses = self.follow(h)
         return tuple(self.projector(h).chunk(2))
 
 # %% ../nbs/03_pretrain.ipynb #44f2f32b
@@ -75,7 +80,7 @@ def _last_early(backbone, last=None):
 def split_early(
     model:TempoModel, # Backbone and projector
     last:str=None, # Name of the last of the early layers in `backbone.body`; None: the first of `EARLY` that there is
-)->list: # [early, rest of the backbone, projector]: lists of parameters, for fastai's `freeze_to` and `slice(lr)`
+)->list: # [early, rest of the backbone, what is thrown away]: lists of parameters, for fastai's `freeze_to` and `slice(lr)`
     "The model's parameters in three groups by depth; with early layers frozen, the first group stands still"
     body = bare(model.backbone.body)
     last = _last_early(model.backbone, last)
@@ -83,7 +88,8 @@ def split_early(
     early = [i for i,n in enumerate(names) if n.startswith(f'{last}.')]
     k = early[-1]+1 if early else 0
     ps = params(body)
-    return [ps[:k], ps[k:], params(model.projector)]
+    thrown_away = [p for n,p in model.named_parameters() if not n.startswith('backbone.')]
+    return [ps[:k], ps[k:], thrown_away]
 
 # %% ../nbs/03_pretrain.ipynb #81e3e2c9
 class TempoCallback(Callback):
@@ -160,7 +166,7 @@ class LearnerConfig:
     "The settings of `tempo_learner`"
     arch:str='resnet34' # A name in torchvision or timm
     weights:object='imagenet' # 'imagenet', None or 'random' for a random start, the path of a backbone, saved or published, or a `Backbone`
-    loss:object='barlow' # 'barlow', 'vicreg', or a module
+    loss:object='barlow' # 'barlow', 'vicreg', a module, or 'none' where a teacher is all there is
     lmb:float=5e-3 # λ of Barlow Twins
     proj:int=1024 # Width of the projector's three layers
     aug:object='strong' # None, 'light', 'strong' or a function of a batch
@@ -176,6 +182,7 @@ class LearnerConfig:
     every:int=50 # Steps between measurements of rank and probe
     stills:object=None # Folder of labelled stills to probe on while training
     logs:object=None # Folder for log.csv and TensorBoard
+    teacher:object=None # A stronger network whose features are followed: a name, a file, NAME=FILE for a file of others, or a `Backbone`
     cbs:object=None # More callbacks
 
     def __post_init__(self):
@@ -191,8 +198,15 @@ def start_backbone(self:LearnerConfig)->Backbone:
     return create_backbone(self.arch, self.weights)
 
 @patch
+def teacher_backbone(self:LearnerConfig)->Backbone: # Or None
+    "The network that teaches; it is read once"
+    if self.teacher is not None: self.teacher = get_teacher(self.teacher)
+    return self.teacher
+
+@patch
 def loss_func(self:LearnerConfig)->nn.Module:
     "The loss of that name, or the module that was given"
+    if self.loss=='none': return NoLoss()
     settings = dict(lmb=self.lmb) if self.loss=='barlow' else {}
     return create_loss(self.loss, **settings)
 
@@ -211,6 +225,7 @@ def check(self:LearnerConfig):
         raise ValueError(f"opt={self.opt!r} is unknown: choose one of {names}, or give a fastai optimizer")
     check_aug(self.aug)
     _check_compile(self.compile)
+    if self.loss=='none' and self.teacher is None: raise ValueError("loss='none' learns nothing without a teacher: name one with teacher=")
     with torch.random.fork_rng(devices=[]): self.loss_func()          # a loss of your own may draw weights
     if self.ema: Ema(self.ema)
     if self.stills and not Path(self.stills).is_dir(): labelled(self.stills)
@@ -220,7 +235,7 @@ def check(self:LearnerConfig):
 # where things go and who looks on: the weights do not depend on these
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
 # as long as they are the default, checkpoints do not have them: how the same is computed, and what came later
-_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, rate=None)
+_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, rate=None, teacher=None)
 
 def _plain(v):
     "A setting as JSON can hold it, the same in every process"
@@ -285,7 +300,8 @@ def _callbacks(config, dls):
     watch = Watch(config.every, stills=config.stills, size=size, logs=config.logs)
     kernels = [Kernels(config.benchmark, config.tf32)] if config.benchmark or config.tf32 else []
     norms = BnFreeze() if config.bn else KeepStatistics()
-    return [TempoCallback(config.aug, config.channels_last), watch, norms, *kernels]+L(config.cbs)
+    teachers = [Teacher(config.teacher_backbone())] if config.teacher is not None else []
+    return [TempoCallback(config.aug, config.channels_last), watch, norms, *kernels, *teachers]+L(config.cbs)
 
 def _mixed_precision(config, dls):
     "The callback where it is wanted, else None: bfloat16 where the device has it"
@@ -298,7 +314,9 @@ def _mixed_precision(config, dls):
 def _model(config, backbone):
     "Backbone and projector, in the memory layout that convolutions like; compiled as a whole, so that probes stay as they are"
     projector = Projector(backbone.n_features, (config.proj,)*3)
-    model = TempoModel(backbone, projector)
+    teacher = config.teacher_backbone()
+    follow = nn.Linear(backbone.n_features, teacher.n_features) if teacher else None
+    model = TempoModel(backbone, projector, follow)
     if config.channels_last: model.to(memory_format=torch.channels_last)
     if config.compile: model.compile(**({} if config.compile is True else dict(backend=config.compile)))
     return model
@@ -312,7 +330,8 @@ def _build_learner(dls, config, backbone, more):
     learn = TempoLearner(dls, model, loss_func=config.loss_func(), opt_func=opt_func, splitter=splitter,
                          train_bn=False, cbs=_callbacks(config, dls), **more)
     learn.remove_cb(Recorder)
-    learn.add_cb(Table(learn.loss_func, probe=bool(config.stills)))
+    more_terms = ['teacher'] if config.teacher is not None else []
+    learn.add_cb(Table(learn.loss_func, probe=bool(config.stills), more=more_terms))
     if config.ema: learn.add_cb(Ema(config.ema))
     amp = _mixed_precision(config, dls)
     if amp: learn.add_cb(amp)
@@ -337,6 +356,7 @@ def tempo_learner(
     config.check()
     backbone = config.start_backbone()
     _check_freeze(config, backbone)
+    config.teacher_backbone()
     return _build_learner(dls, config, backbone, more)
 
 # %% ../nbs/03_pretrain.ipynb #aad67108
@@ -571,6 +591,7 @@ def _check_start(config, backbone, size):
     "Refuse a start that cannot be trained or written: before anything is decoded"
     _check_freeze(config, backbone)
     check_backbone(backbone, size)
+    if config.teacher is not None: check_side(config.teacher_backbone(), size)
     _check_room(config, backbone)
 
 # %% ../nbs/03_pretrain.ipynb #46c07244
@@ -591,6 +612,8 @@ def _run_dict(config, more, learn):
     "What a run is: its settings, its frames and its start; architecture and size are those of what was given, where it brought its own"
     store, backbone = learn.dls.train.store, learn.model.backbone
     what = dict(store=_fingerprint(store), pixels=_pixels(store), start=weights_digest(backbone, digest_size=8))
+    teacher = config.teacher_backbone()
+    if teacher: what |= dict(teacher=f"{teacher.arch}, {weights_digest(teacher, digest_size=8)}")
     return config.to_dict(**more) | what | dict(arch=backbone.arch, size=store.size)
 
 def _checkpoint(config, run):
@@ -703,6 +726,12 @@ def _check_trained(learn, save):
     raise FloatingPointError(f"{wrong} after step {learn.train_iter} (after step {good} all was finite): the learning rate is most likely "
                              "too high. Try a tenth of it, with resume=False. Nothing was written.")
 
+def _taught_by(teacher):
+    "What the card of a backbone says of its teacher"
+    facts = dict(teacher=teacher.arch)
+    licence = teacher.meta.get('licence')
+    return facts | (dict(teacher_licence=licence) if licence else {})
+
 def _finish(learn, config, run):
     "Weight interpolation, and what the backbone says of its training"
     backbone, store = learn.model.backbone, learn.dls.train.store
@@ -711,6 +740,7 @@ def _finish(learn, config, run):
     last = learn.watch.history[-1]
     backbone.size = store.size
     clips = store.clips if learn.stretches is None else learn.stretches.whole
+    if config.teacher is not None: backbone.meta |= _taught_by(config.teacher)
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
                           steps=last['step']+1, train_seconds=round(last['seconds']), last=last)
     backbone.meta |= {k: v.to_dict() for k,v in _decided(learn).items() if v} | _begun_again(learn)
