@@ -179,6 +179,7 @@ class LearnerConfig:
     benchmark:bool=False # On a GPU, let cuDNN try its kernels; two runs may then differ in the last bit
     tf32:bool=False # On a GPU, products of float32 in TF32
     channels_last:bool=True # Weights and pictures in the memory layout that convolutions like
+    grad_checkpoint:bool=False # Compute the activations of a block again on the way back: less memory, more time
     every:int=50 # Steps between measurements of rank and probe
     stills:object=None # Folder of labelled stills to probe on while training
     logs:object=None # Folder for log.csv and TensorBoard
@@ -235,7 +236,7 @@ def check(self:LearnerConfig):
 # where things go and who looks on: the weights do not depend on these
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
 # as long as they are the default, checkpoints do not have them: how the same is computed, and what came later
-_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, rate=None, teacher=None)
+_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None)
 
 def _plain(v):
     "A setting as JSON can hold it, the same in every process"
@@ -311,12 +312,19 @@ def _mixed_precision(config, dls):
     return MixedPrecision(AMPMode.BF16 if bf16 else AMPMode.FP16)
 
 # %% ../nbs/03_pretrain.ipynb #21c5c9a0
+def _blocks_switch(backbone):
+    "What makes a network compute the activations of its blocks again on the way back"
+    switch = getattr(bare(backbone.body), 'set_grad_checkpointing', None)
+    if switch: return switch
+    raise ValueError(f"grad_checkpoint=True: {backbone.arch} cannot compute its blocks again. Most networks of timm can, those of torchvision cannot.")
+
 def _model(config, backbone):
     "Backbone and projector, in the memory layout that convolutions like; compiled as a whole, so that probes stay as they are"
     projector = Projector(backbone.n_features, (config.proj,)*3)
     teacher = config.teacher_backbone()
     follow = nn.Linear(backbone.n_features, teacher.n_features) if teacher else None
     model = TempoModel(backbone, projector, follow)
+    if config.grad_checkpoint: _blocks_switch(backbone)()
     if config.channels_last: model.to(memory_format=torch.channels_last)
     if config.compile: model.compile(**({} if config.compile is True else dict(backend=config.compile)))
     return model
@@ -341,9 +349,10 @@ def _build_learner(dls, config, backbone, more):
     return learn
 
 # %% ../nbs/03_pretrain.ipynb #4e6480c5
-def _check_freeze(config, backbone):
-    "Refuse the name of a layer that this backbone lacks"
+def _check_network(config, backbone):
+    "Refuse the name of a layer that this backbone lacks, and what it cannot do"
     if isinstance(config.freeze, str): _last_early(backbone, config.freeze)
+    if config.grad_checkpoint: _blocks_switch(backbone)
 
 @_takes(LearnerConfig)
 def tempo_learner(
@@ -355,7 +364,7 @@ def tempo_learner(
     config, more = _read_settings(LearnerConfig, arch, kwargs)
     config.check()
     backbone = config.start_backbone()
-    _check_freeze(config, backbone)
+    _check_network(config, backbone)
     config.teacher_backbone()
     return _build_learner(dls, config, backbone, more)
 
@@ -589,7 +598,7 @@ def _check_room(config, backbone):
 
 def _check_start(config, backbone, size):
     "Refuse a start that cannot be trained or written: before anything is decoded"
-    _check_freeze(config, backbone)
+    _check_network(config, backbone)
     check_backbone(backbone, size)
     if config.teacher is not None: check_side(config.teacher_backbone(), size)
     _check_room(config, backbone)
