@@ -40,9 +40,10 @@ def _distances(b, a):
     squares = np.add.outer(*lengths) - 2*b@a.T
     return np.sqrt(squares.clip(0))
 
-def _nearest(train, test, features, rows=256):
+def _nearest(train, test, features):
     "For each test still: the training still that is nearest, and its distance as a share of what is usual"
     a, b = (np.asarray(features(s.images), np.float32) for s in (train, test))
+    rows = max(1, min(256, 2**22//len(a)))                  # stills at a time: 16 MB of distances at most
     for k in range(0, len(b), rows):
         for d in _distances(b[k:k+rows], a):
             j = d.argmin()
