@@ -16,7 +16,8 @@ and `--parts` names some of them:
   `no_thread` (neither), `no_fused` (fastai's own Adam), `waits` (every number is read at every step), `cudnn` (with
   `benchmark=True`), `tf32`, and `nchw` (the usual memory layout).
 
-`--tiny` does all of it with a small network in less than a minute, on a CPU too, which is how it is tested.
+`--tiny` does all of it with a small network in less than a minute, on a CPU too, which is how it is tested. What `--only`
+names then comes at that size: operations do not depend on it.
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
@@ -49,7 +50,7 @@ from tempo.synthetic import make_signs
 
 PARTS = 'checks', 'counts', 'profile', 'rates'
 ROWS = dict(resnet50=(224,256), tf_efficientnet_lite0=(128,128), resnet34=(128,256))   # arch → pixels, pairs a batch
-TINY = dict(resnet18=(32,8))
+TINY = dict.fromkeys(['resnet18', *ROWS], (32,8))
 TAU = 30      # largest distance of a pair (frames)
 
 # ---- one step and many
@@ -351,7 +352,8 @@ def arguments():
     a = p.parse_args()
     a.device, a.rows = torch.device(a.device), TINY if a.tiny else ROWS
     a.compiled = {None: 'eager' if a.tiny else True, 'no': False}.get(a.compile, a.compile)
-    a.archs, a.parts = a.only.split(',') if a.only else list(a.rows), a.parts.split(',')
+    usual = 'resnet18' if a.tiny else ','.join(ROWS)
+    a.archs, a.parts = (a.only or usual).split(','), a.parts.split(',')
     unknown = [o for o in a.archs if o not in a.rows] + [o for o in a.parts if o not in PARTS]
     if unknown: p.error(f"{', '.join(unknown)} is none of {', '.join([*a.rows, *PARTS])}")
     return a

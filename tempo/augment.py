@@ -9,8 +9,9 @@ __all__ = ['AUGS', 'check_aug', 'augment']
 import math
 from functools import partial
 import torch
+from torch.nn.functional import grid_sample
 from fastai.torch_core import TensorImage
-from fastai.vision.augment import AffineCoordTfm, Brightness, Contrast, Saturation, PadMode, affine_mat, setup_aug_tfms
+from fastai.vision.augment import AffineCoordTfm, Brightness, Contrast, Saturation, PadMode, affine_grid, affine_mat, setup_aug_tfms
 
 # %% ../nbs/01a_augment.ipynb #57422fb0
 def _affine(x, scale, shift, rotate):
@@ -23,6 +24,14 @@ def _affine(x, scale, shift, rotate):
     cos, sin = zoom*angle.cos(), zoom*angle.sin()
     return affine_mat(cos, -sin, right, sin, cos, down)
 
+# %% ../nbs/01a_augment.ipynb #18872810
+class _Resample(AffineCoordTfm):
+    "fastai's affine maps of pictures that keep their size, without a number that is read"
+    def _encode(self, x, mode, reverse=False):
+        how = dict(align_corners=self.align_corners)
+        coords = affine_grid(self.mat, x.shape, **how)
+        return TensorImage(grid_sample(x, coords, mode=mode, padding_mode=self.pad_mode, **how))
+
 # %% ../nbs/01a_augment.ipynb #f2143c1c
 def _some_grey(x, p):
     "Each picture grey with probability `p`"
@@ -34,7 +43,7 @@ def _some_grey(x, p):
 def _augmentation(scale, shift, rotate, light, p_grey=0.):
     "A function of a batch: geometry (see `_affine`), light changed by up to `light`, grey with probability `p_grey`"
     affine = partial(_affine, scale=scale, shift=shift, rotate=rotate)
-    geometry = AffineCoordTfm(aff_fs=affine, pad_mode=PadMode.Reflection)
+    geometry = _Resample(aff_fs=affine, pad_mode=PadMode.Reflection)
     lighting = Brightness(light, p=1.), Contrast(light, p=1.)
     colour = Saturation(2*light, p=1.)
     tfms = setup_aug_tfms([geometry, *lighting, colour])

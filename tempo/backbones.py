@@ -342,7 +342,7 @@ def _eval_mode(net):
 # %% ../nbs/02a_backbones.ipynb #1a5db6bf
 def extract_features(
     backbone:nn.Module, # Pictures → features
-    images, # (N,H,W,3) uint8, as a store or `Stills` hold them
+    images, # (N,H,W,3) uint8: an array, or what reads its pictures when they are asked for, as a store or `PictureFiles`
     *,
     bs:int=64, # Pictures a batch
     device=None, # Where to compute; None: where the backbone is
@@ -352,7 +352,8 @@ def extract_features(
     device = device or next(backbone.parameters()).device
     batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=not progress or len(images)<300)
     read = (torch.as_tensor(images[i:i+bs]).permute(0,3,1,2) for i in batches)
-    n = 0 if torch.device(device).type=='cpu' else 2                   # batches that a thread reads while a card computes
+    there = isinstance(images, np.ndarray) and torch.device(device).type=='cpu'
+    n = 0 if there else 2                                              # batches that a thread reads or sends while others are computed
     with _eval_mode(backbone), torch.inference_mode():
         out = [backbone(on_device(x, device)).float() for x in ahead(read, n)]
     return torch.cat(out).cpu().clone()
@@ -374,6 +375,8 @@ def weights_digest(
 # %% ../nbs/02a_backbones.ipynb #5e5c60a9
 def _images_digest(images):
     "Digest of every pixel, 256 pictures at a time, so that a store need not fit into memory"
+    known = getattr(images, 'digest', None)                            # `PictureFiles` have seen every pixel
+    if known: return known
     h = hashlib.blake2b(digest_size=16)
     for i in range(0, len(images), 256):
         some = np.ascontiguousarray(images[i:i+256])
@@ -418,7 +421,7 @@ def _keep_features(file, features, limit):
 
 def cached_features(
     backbone:Backbone, # Pictures → features
-    images, # (N,H,W,3) uint8, as a store or `Stills` hold them
+    images, # (N,H,W,3) uint8, as for `extract_features`
     *,
     cache=True, # True: a folder in the user's cache; False: none; else the folder
     limit:float=2**30, # What the folder may hold (bytes)

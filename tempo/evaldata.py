@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd
-from .stills import Stills, labelled
+from .stills import IN_MEMORY, Stills, labelled
 from .splits import near_duplicates
 from .masks import find_masks
 from .loaders import net_on
@@ -45,8 +45,8 @@ def _warn_of_doubles(doubles, n): # names some of the test stills that are nearl
                   "near_duplicates names all of them; split_stills (tempo_split) splits by patient, camera or recording.", stacklevel=4)
 
 # %% ../nbs/03d_evaldata.ipynb #a6bdbfb7
-def _read(data, size, test, masks, groups): # the stills of a folder
-    tr, te = labelled(data, size, test=test, groups=groups)
+def _read(data, size, test, masks, groups, memory): # the stills of a folder
+    tr, te = labelled(data, size, test=test, groups=groups, memory=memory)
     found = None if masks is False else find_masks(data, te, needed=bool(masks))
     doubles = near_duplicates(tr, te)
     _warn_of_doubles(doubles, len(te))
@@ -70,10 +70,11 @@ def load_eval_data(
     test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
     masks:bool=None, # Load the masks of the stills measured on: True: they are needed; None: where there are some; False: never
     groups=None, # What belongs together, as for `group_names`; a group on both sides is refused
+    memory:float=IN_MEMORY, # What the pictures of a side may take (bytes); more are read as they are needed
 )->EvalData:
     "The stills of a folder, loaded once"
     if isinstance(data, EvalData): return _checked(data, size, test, masks, groups)
-    asked = (str(data), size or 128, test, masks, groups)
+    asked = (str(data), size or 128, test, masks, groups, memory)
     kept = _kept[-1] if _kept else {}
     if asked not in kept: kept[asked] = _read(*asked)
     return kept[asked]

@@ -221,6 +221,7 @@ def disturb(
     seed:int=0, # The same seed and strength, the same disturbance
 )->tuple: # (N,H,W,3) uint8, and (N,classes) scores of the model
     "Pictures under a disturbance or attack, and what the model says of them"
+    images = np.asarray(images)                                  # `PictureFiles` are read
     if kind in ATTACKS: return _attacked(model, images, labels, kind, strength, seed)
     rng = np.random.default_rng([seed, int(1000*strength)])
     out = DISTURBANCES[kind](images, masks, strength, rng)
@@ -293,7 +294,7 @@ def _usual_kinds(data):
 def _load(data, size, test, kinds):
     "Stills, with masks where there are some; an error where `kinds` need them and there are none"
     needed = any(_needs_masks(k) for k in kinds or ())
-    return load_eval_data(data, size, test=test, masks=needed or None)
+    return load_eval_data(data, size, test=test, masks=needed or None, memory=np.inf)   # every point looks at all of them
 
 # %% ../nbs/06b_robustness.ipynb #5ed01f6b
 def _check_call(models, kinds, runs, strengths):

@@ -20,7 +20,6 @@ from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.schedule import ParamScheduler, SchedLin, SchedNo, combine_scheds
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from fastai.optimizer import SGD
 from fastai.torch_core import default_device
 from timm.layers import freeze_batch_norm_2d
 from torchvision.models.detection import MaskRCNN
@@ -35,6 +34,7 @@ from .utils import as_file_name, write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone, weights_digest
 from .checkpoint import Checkpoint, seeded, write_checkpoint
 from .loaders import NumberedDL
+from .optim import SGD
 from .coco import MADE_HERE, check_coco, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
 from .detectron import SMALL, need_detectron2, train_detectron2
 from .rows import add_row, from_row, to_row

@@ -53,13 +53,12 @@ def batches(
 # %% ../nbs/05_semisup.ipynb #0ce0dea5
 class _Batches: # item i is the i-th batch: bytes and classes
     def __init__(self, stills, batches):
-        self.x = torch.from_numpy(stills.images).permute(0,3,1,2)
+        self.x, self.b = stills.images, batches
         self.y = torch.as_tensor(stills.labels)
-        self.b = batches
     def __len__(self): return len(self.b)
     def __getitem__(self, i):
         b = self.b[i]
-        return self.x[b], self.y[b]
+        return torch.from_numpy(self.x[b]).permute(0,3,1,2), self.y[b]
 
 # %% ../nbs/05_semisup.ipynb #914348db
 class FineTune(Callback):

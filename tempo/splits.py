@@ -9,9 +9,8 @@ __all__ = ['thumbs', 'near_duplicates', 'split_stills']
 import csv, os, shutil, uuid
 from pathlib import Path
 import numpy as np, pandas as pd
-from PIL import Image
 from .groups import split_groups
-from .stills import Stills, load_stills
+from .stills import PictureFiles, Stills, from_afar, load_stills
 
 # %% ../nbs/00k_splits.ipynb #a5dfb314
 def thumbs(
@@ -19,9 +18,8 @@ def thumbs(
     side:int=8, # Pixels a side that are left
 )->np.ndarray: # (N,3·side²) float32, each of mean 0 and length 1
     "Pictures from far away: what compression, size, brightness and a small crop leave as it is"
-    small = [Image.fromarray(x).resize((side,side), Image.BOX) for x in images]
-    a = np.array([np.asarray(x) for x in small], np.float32)
-    a = np.sqrt(a).reshape(len(small), -1)
+    a = from_afar(images, side).astype(np.float32)
+    a = np.sqrt(a).reshape(len(a), -1)
     a -= a.mean(1, keepdims=True)
     length = np.linalg.norm(a, axis=1, keepdims=True)
     return a/np.maximum(length, .1)                    # a blank picture has no direction
@@ -42,9 +40,10 @@ def _distances(b, a):
     squares = np.add.outer(*lengths) - 2*b@a.T
     return np.sqrt(squares.clip(0))
 
-def _nearest(train, test, features, rows=256):
+def _nearest(train, test, features):
     "For each test still: the training still that is nearest, and its distance as a share of what is usual"
     a, b = (np.asarray(features(s.images), np.float32) for s in (train, test))
+    rows = max(1, min(256, 2**22//len(a)))                  # stills at a time: 16 MB of distances at most
     for k in range(0, len(b), rows):
         for d in _distances(b[k:k+rows], a):
             j = d.argmin()
@@ -132,7 +131,8 @@ def _part(stills, keep):
     "The `Stills` where `keep` is true"
     files = [f for f,k in zip(stills.files, keep) if k]
     groups = None if stills.groups is None else stills.groups[keep]
-    return Stills(stills.images[keep], stills.labels[keep], stills.classes, files, groups)
+    images = stills.images.part(keep) if isinstance(stills.images, PictureFiles) else stills.images[keep]
+    return Stills(images, stills.labels[keep], stills.classes, files, groups)
 
 def split_stills(
     folder, # A folder with one folder of pictures for each class
