@@ -179,6 +179,36 @@ def _ends_within(container):
     pieces = page[26] if len(page)>26 else 255
     return len(page) < 27+pieces+sum(page[27:27+pieces])
 
+# %% ../nbs/00f_video.ipynb #5e9e00de
+_SEGMENT, _TRACKS, _TRACK, _STANDS = (bytes.fromhex(x) for x in ('18538067', '1654ae6b', 'ae', '23e383'))      # as Matroska names its elements
+
+def _elements(data, at, end):
+    "(name, where its content begins, where it ends) of each element of Matroska"
+    while at+1<min(end, len(data)) and data[at]:
+        start, at = at, at+9-data[at].bit_length()        # the first bit that is set says how many bytes there are
+        name, first = data[start:at], data[at:at+1]
+        n = 9-int.from_bytes(first, 'big').bit_length()
+        bits = (1<<7*n)-1
+        size = int.from_bytes(data[at:at+n], 'big') & bits
+        begin, at = at+n, math.inf if size==bits else at+n+size
+        yield name, begin, at
+
+def _part(data, span, wanted):
+    "Where the first element of this name lies within a span"
+    spans = ((a,b) for name,a,b in _elements(data, *span) if name==wanted)
+    return next(spans, (0,0))
+
+def _declared_step(container, stream):
+    "How long a picture stands, as the header of a Matroska file says (s); 0 where it does not, None where bytes are lost"
+    with open(container.name, 'rb') as f: head = f.read(2**18)
+    segment = _part(head, (0,len(head)), _SEGMENT)
+    if container.size<segment[1]<math.inf: return None
+    tracks = _elements(head, *_part(head, segment, _TRACKS))
+    entries = [(a,b) for name,a,b in tracks if name==_TRACK]
+    if stream.index>=len(entries): return 0
+    a, b = _part(head, entries[stream.index], _STANDS)
+    return int.from_bytes(head[a:b], 'big')/1e9
+
 # %% ../nbs/00f_video.ipynb #fadbbe54
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
@@ -190,6 +220,7 @@ class _Packets:
         self.seconds, self.announced = _seconds(container, stream), stream.frames
         self.whole, self.last = (container.duration or 0)/1e6, 0.         # the length of the file, and where its last packet ends (s)
         self.rate = _rate(stream)
+        self.step = _declared_step(container, stream) if self.kind.startswith('matroska') else None
         self.rows = array('q')
         self.upto = self.unread = 0
         self.shown, self.spoilt = array('d'), []          # when each frame is shown (s), and which of them the decoder calls corrupt
@@ -284,6 +315,15 @@ def _pace(times):
     return usual, np.mean(np.abs(steps-usual)<=usual/2)>.95
 
 @patch
+def timed(self:_Packets, start, usual):
+    "Whether a gap can be a pause, by what the container says of times"
+    if self.kind=='avi' or 'mp4' in self.kind: return self.kind=='avi' or self.announced>0       # a place for each dropped frame; a list of times
+    if self.step is None: return False
+    steps = np.diff(start)
+    pace = steps[np.abs(steps-usual)<=usual/2].mean()*self.unit
+    return abs(self.step/pace-1)>.005
+
+@patch
 def holes(self:_Packets):
     "Numbers of the shown packets before which frames are lost"
     t = self.table()
@@ -292,8 +332,7 @@ def holes(self:_Packets):
     lost = np.diff(t['start'])/usual-1
     ends = np.maximum(t['end'], t['start']+usual)
     told = np.maximum.accumulate(ends)[:-1]
-    timed = self.kind=='avi' or 'mp4' in self.kind and self.announced          # AVI has a place for each dropped frame, MP4 a list of times
-    untold = (t['start'][1:]-told > usual/2) & even & (not timed)
+    untold = (t['start'][1:]-told > usual/2) & even & (not self.timed(t['start'], usual))
     torn = t['start'][(t['unread']>256) & self.kind.startswith('matroska')]
     near = np.abs(t['start'][1:,None]-torn) <= 16*usual
     with_bytes = near.any(1) & (lost>.6)
