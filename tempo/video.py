@@ -180,7 +180,8 @@ def _ends_within(container):
     return len(page) < 27+pieces+sum(page[27:27+pieces])
 
 # %% ../nbs/00f_video.ipynb #5e9e00de
-_SEGMENT, _TRACKS, _TRACK, _STANDS = (bytes.fromhex(x) for x in ('18538067', '1654ae6b', 'ae', '23e383'))      # as Matroska names its elements
+_SEGMENT, _TRACKS = bytes.fromhex('18538067'), bytes.fromhex('1654ae6b')              # as Matroska names its elements
+_TRACK, _STANDS = bytes.fromhex('ae'), bytes.fromhex('23e383')
 
 def _elements(data, at, end):
     "(name, where its content begins, where it ends) of each element of Matroska"
