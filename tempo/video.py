@@ -395,6 +395,8 @@ def unseen(self:_Packets):
     t = self.table()
     if self.resets or not len(self.shown): return {}                 # where the clock is set back, a gap may be anything
     usual = _pace(t['start'])[0]*self.unit
+    since = t['start']*self.unit+usual/2 > self.shown[0]
+    if since.sum()<=len(self.shown): return {}                       # each packet gave its picture, however late AVI counts it
     given = (self.kind!='avi') & np.isin(t['start'], self.stamps)    # AVI counts a picture later than its packet
     starts = t['start'][(t['blank']==0) & ~given]*self.unit
     times = np.array([*self.shown, math.inf])
