@@ -106,7 +106,7 @@ def _upright(picture, matrix):
 def _seconds(container, stream):
     "How long a stream says that it lasts (seconds); None where nobody says it"
     alone = len(container.streams)==1                     # else the length may be the sound's
-    own = container.format.name!='asf' or alone           # Windows Media gives each stream the length of the file
+    own = alone or not container.format.name.startswith(('asf', 'matroska', 'mpeg'))      # these know the length of the file alone
     if stream.duration and own: return float(stream.duration*stream.time_base)
     tag = re.fullmatch(r'(\d+):(\d+):(\d+\.\d+)', stream.metadata.get('DURATION', ''))      # as Matroska writes it
     if tag:
