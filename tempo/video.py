@@ -138,7 +138,8 @@ def _shape(stream, frame):
 def _probe_stream(container, stream):
     "What is known of the video stream of an open file"
     fps = _rate(stream)
-    n = stream.frames or int((_seconds(container, stream) or 0)*(fps or 30))
+    seconds = _seconds(container, stream) or (container.duration or 0)/1e6
+    n = stream.frames or int(seconds*(fps or 30))
     exact = stream.frames>0
     w, h, matrix = _shape(stream, _first_frame(container, stream))
     if n>container.size:                                  # more frames than bytes: the header is damaged, so somebody has to count
