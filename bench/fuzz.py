@@ -34,6 +34,9 @@ The last four should be 0, and the exit code is 1 where they are not. What is ri
   Backbones that are whole but hold edited values, and checkpoints that lack a part, are loaded and gone on from: only
   how that is refused counts there.
 - `spans`: labels are what Python's csv reads; overlaps, other columns and other numbers have to be refused.
+- `labels`: files of other labelling tools (Label Studio, CVAT, COCO, FiftyOne, CSV). Pictures, classes and the number of
+  entries without a class are those of the damaged file, which is read here once more, and strictly: it has to be refused
+  where something is there twice, is of another type, or is of a picture or class that is not there.
 - `archive`: every member is right; of a plain tar, which has no checksums of its content, names and sizes are. Nothing is
   written outside of the folder, and nothing is left by a refusal.
 - `store`: frames and clips are right, or opening or `verify()` refuses them; building again mends all of it.
@@ -47,6 +50,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from common import parser
 from mutants import CLIPS, FPS, FRAMES, SIDE, STILL, contents, damage, deep, drawn, edit, encodable, ids, number_of, numbered, picture, \
@@ -584,6 +588,145 @@ class Spans(Kind):
         same = [a==b or (a and b and a==b.strip()) for a,b in zip(got, want)]
         if not all(same): raise Wrong(f'frame {same.index(False)} is {got[same.index(False)]!r}')
 
+# ---- labels of other tools
+
+CLASSES = {'A/one.png': 'hand', 'A/two.png': 'hand', 'B/three.png': 'face', 'B/four.png': 'the face', 'five.png': 'face'}
+
+def keys_once(pairs):
+    "A dict; an error where a key is there twice"
+    d = dict(pairs)
+    if len(d)<len(pairs): raise ValueError('a key twice')
+    return d
+
+def of_type(value, kind):
+    "A value; an error where it is of another type"
+    if type(value) is not kind: raise TypeError(f'{value!r} is no {kind.__name__}')
+    return value
+
+def as_id(value):
+    "An id; an error where it can be none"
+    return value if isinstance(value, str) else of_type(value, int)
+
+def the_one(names):
+    "The one class of an entry; None where it has none"
+    names = {of_type(name, str) for name in names}-{''}
+    if len(names)>1: raise ValueError('two classes')
+    return next(iter(names), None)
+
+def by_id(objects, key):
+    "{id: value under `key`}; an error where an id is there twice"
+    return keys_once([(as_id(o['id']), of_type(o[key], str)) for o in of_type(objects, list)])
+
+def of_csv(data):
+    "(picture, class) of each line"
+    text = io.StringIO(data.decode('utf-8-sig'), newline='')
+    head, *body = [row for row in csv.reader(text, strict=True) if row]
+    if sorted(head)!=['class','file'] or any(len(row)!=2 for row in body): raise ValueError('other columns')
+    return [(row[head.index('file')], row[head.index('class')].strip() or None) for row in body]
+
+def of_cvat(data):
+    "(picture, class) of each image"
+    from xml.dom import minidom
+    root = minidom.parseString(data).documentElement
+    if root.tagName!='annotations': raise ValueError('other XML')
+    tags = lambda image: [tag.attributes['label'].value for tag in image.getElementsByTagName('tag')]
+    return [(image.attributes['name'].value, the_one(tags(image))) for image in root.getElementsByTagName('image')]
+
+def of_coco(d):
+    "(picture, class) of each image"
+    files, names = by_id(d['images'], 'file_name'), by_id(d['categories'], 'name')
+    said = {k: [] for k in files}
+    for a in of_type(d['annotations'], list): said[as_id(a['image_id'])].append(names[as_id(a['category_id'])])
+    return [(f, the_one(said[k])) for k,f in files.items()]
+
+def choices(answer):
+    "The classes of one answer of Label Studio"
+    if of_type(answer.get('was_cancelled') or False, bool): return []
+    parts = [p['value'] for p in of_type(answer.get('result', []), list) if p.get('type')=='choices']
+    return [name for value in parts for name in of_type(value['choices'], list)]
+
+def of_labelstudio(tasks):
+    "(picture, class) of each task"
+    answers = [of_type(t.get('annotations') or [], list) for t in tasks]
+    return [(t['data']['image'], the_one(name for a in some for name in choices(a))) for t,some in zip(tasks, answers)]
+
+def of_fiftyone(d):
+    "(picture, class) of each label"
+    names = of_type(d['classes'] or [], list)
+    def named(target):
+        if target is None: return None
+        numbered = type(target) is int and 0<=target<len(names)
+        return the_one([names[target] if numbered else target])
+    return [(said, named(target)) for said,target in d['labels'].items()]
+
+def entries(name, data):
+    "(picture, class) of each entry of a file of labels; an error of any type where it has to be refused"
+    if name.endswith('.csv'): return of_csv(data)
+    if name.endswith('.xml'): return of_cvat(data)
+    d = json.loads(data, object_pairs_hook=keys_once)
+    if isinstance(d, list): return of_labelstudio(d)
+    return of_coco(d) if 'images' in d else of_fiftyone(d)
+
+def meant(said):
+    "Which picture a tool means: its name is the last part of a path, and what an upload puts before it does not count"
+    url = urlsplit(of_type(said, str).replace('\\', '/'))
+    path = parse_qs(url.query).get('d', [unquote(url.path)])[0]
+    last = re.sub('^[0-9a-f]{8}-', '', path.rstrip('/').split('/')[-1])
+    return next(f for f in CLASSES if last in (Path(f).name, Path(f).stem))
+
+def as_written(data, rng):
+    "The same file as other programs write it, or with something in it twice"
+    text = data.decode()
+    lines = text.splitlines(keepends=True)
+    k = int(rng.integers(len(lines)))
+    ways = ['\ufeff'+text, text.replace('\n', '\r\n'), text.replace(',', ';'), text.replace('face', 'Gesicht: ä'), ''.join(lines[:k]),
+        ''.join(lines[:k+1]+lines[k:]), text.replace('face', 'hand'), text.replace('hand', ' hand '), text.replace('/', '\\'),
+        text.replace('the face', 'the,face'), text.replace('two', 'one'), text.replace('"', "'"), text.replace('hand', '')]
+    return ways[rng.integers(len(ways))].encode('latin-1' if rng.random()<.1 else 'utf-8', 'ignore')
+
+class Labels(Kind):
+    text = ('coco.json','fiftyone.json','labelstudio.json')
+    def make(self, folder):
+        from PIL import Image
+        from tempo.labels import PictureLabel, write_labels
+        files = {folder/f: name for f,name in CLASSES.items()}
+        for k,f in enumerate(files):
+            f.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture(k)).save(f)
+        labels = [PictureLabel(f, name) for f,name in files.items()]
+        for name,to in {'t.csv': 'csv', 'cvat.xml': 'cvat', 'coco.json': 'coco', 'labelstudio.json': 'labelstudio'}.items():
+            write_labels(labels, folder/name, to)
+        write_labels(labels, folder/'fifty', 'fiftyone')
+        shutil.move(folder/'fifty/labels.json', folder/'fiftyone.json')
+        (folder/'five.png').rename(folder/'_five.png')
+
+    def damaged(self, original, rng, k):
+        if rng.random()<.3: return 'rewritten', as_written(original.read_bytes(), rng)
+        return super().damaged(original, rng, k)
+
+    def placed(self, name, how, data):
+        m = super().placed(name, how, data)
+        for f in CLASSES:
+            (self.work/f).parent.mkdir(exist_ok=True)
+            (self.work/f).touch()
+        return m
+
+    def judge(self, m):
+        from tempo.labels import read_labels
+        labels, without = read_labels(m.path)
+        try: want, rest = self.right(m)
+        except Exception as e: raise Wrong(f'it is taken, and has to be refused: {type(e).__name__}: {e}') from e
+        got = {l.path.relative_to(self.work).as_posix(): l.name for l in labels}
+        if got!=want: raise Wrong(f'it gives {got}, and says {want}')
+        if without!=rest: raise Wrong(f'{without} entries are said to have no class, and {rest} have none')
+
+    def right(self, m):
+        "Classes by picture, and how many entries have none"
+        from tempo.labels import check_class
+        all_of_it = entries(m.name, m.path.read_bytes())
+        said = {(meant(f), check_class(name)) for f,name in all_of_it if name}
+        return keys_once(sorted(said)), sum(not name for _,name in all_of_it)
+
 # ---- archives
 
 def files_of(folder):
@@ -680,8 +823,9 @@ def difference(got, want):
     if got[0]!=want[0]: return 'other frames'
     return 'other clips: '+', '.join(f'{k}={v!r}' for a,b in zip(got[1], want[1]) for k,v in a.items() if v!=b.get(k))
 
-KINDS = dict(video=Video, stills=Stills, coco=Coco, backbone=Backbone, checkpoint=Checkpoint, spans=Spans, archive=Archive, store=Store)
-SHARES = dict(video=6, stills=3, coco=4, backbone=3, checkpoint=2, spans=2, archive=3, store=2)     # of `--n`
+KINDS = dict(video=Video, stills=Stills, coco=Coco, backbone=Backbone, checkpoint=Checkpoint, spans=Spans, archive=Archive, store=Store,
+    labels=Labels)
+SHARES = dict(video=6, stills=3, coco=4, backbone=3, checkpoint=2, spans=2, archive=3, store=2, labels=3)     # of `--n`
 
 # ---- one mutant
 

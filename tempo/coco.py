@@ -329,7 +329,8 @@ def _anew(a, row, file):
 def _from_json(images, file):
     "The pictures of a COCO file, and its classes: [(picture, [annotation …])], {id: class name}"
     rows, anns, cats = _read_parts_of(file)
-    of = _pictures_of(rows, images)
+    try: of = _pictures_of(rows, images)
+    except ValueError as e: raise ValueError(f'{file}, {e}') from e
     _refuse_shared(file, rows, of)
     names = {int(k['id']): k['name'] for k in cats}
     by_image = defaultdict(list)

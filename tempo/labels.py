@@ -233,7 +233,9 @@ class _Pictures:
 # %% ../nbs/08g_labels.ipynb #37c1227b
 def _one(names, where):
     "The one class among those that an entry names; empty where there is none"
-    names = list(dict.fromkeys(n for n in names if n))
+    names = list(dict.fromkeys(n for n in names if n!=''))
+    odd = [n for n in names if not isinstance(n, str)]
+    if odd: raise ValueError(f'{where}: {odd[0]!r} is no class')
     if len(names)<2: return names[0] if names else ''
     raise ValueError(f"{where} has two classes, {names[0]!r} and {names[1]!r}. Tempo knows one for each picture.")
 
@@ -255,38 +257,61 @@ def _first(names, columns):
 def _read_csv(path):
     "A table with a column for the picture and one for the class"
     with open(path, newline='', encoding='utf-8-sig') as f:
-        rows = csv.DictReader(f)
+        rows = csv.DictReader(f, strict=True)
         columns = rows.fieldnames or ()
         file, name = _first(_FILE, columns), _first(_CLASS, columns)
         lacks = 'class' if file else 'file'
         if not file or not name: raise ValueError(f"{path}, line 1: no column {lacks!r}. The first line is file,class.")
         for r in rows:
-            said = (r[name] or '').strip()
-            yield f'{path}, line {rows.line_num}', r[file] or '', said
+            where = f'{path}, line {rows.line_num}'
+            if None in r or None in r.values(): raise ValueError(f'{where}: it has to have {len(columns)} cells, as line 1 has')
+            yield where, r[file], r[name].strip()
+
+# %% ../nbs/08g_labels.ipynb #f4fd140b
+def _listed(x):
+    "A list, and nothing else that can be gone through"
+    if isinstance(x, list): return x
+    raise TypeError(f'{x!r:.60} is no list')
+
+def _keys_once(pairs):
+    "A dict, in which no key stands twice"
+    out = {}
+    for k,v in pairs:
+        if k in out: raise ValueError(f'{k!r:.60} is there twice')
+        out[k] = v
+    return out
+
+def _id(x):
+    "What can be an id: in JSON, `true` is no 1"
+    if type(x) in (int,str): return x
+    raise TypeError(f'{x!r:.60} is no id')
+
+def _by_id(rows, key):
+    "{id: value under `key`}"
+    return _keys_once((_id(r['id']), r[key]) for r in _listed(rows))
 
 # %% ../nbs/08g_labels.ipynb #84892bf4
 def _read_coco(path, data):
     "Annotations of images, by category"
-    names = {c['id']: str(c['name']) for c in data['categories']}
+    names, files = _by_id(data['categories'], 'name'), _by_id(data['images'], 'file_name')
     said = defaultdict(list)
-    for k,a in enumerate(data['annotations']):
-        of = a['category_id']
+    for k,a in enumerate(_listed(data['annotations'])):
+        of = _id(a['category_id'])
         if of not in names: raise ValueError(f"{path}, annotation {a.get('id', k)}: no category {of!r}")
-        said[a['image_id']].append(names[of])
-    known = {image['id'] for image in data['images']}
-    lost = [i for i in said if i not in known]
+        said[_id(a['image_id'])].append(names[of])
+    lost = [i for i in said if i not in files]
     if lost: raise ValueError(f"{path}: an annotation is of image {lost[0]!r}, which is not among the images")
-    for image in data['images']:
-        where = f"{path}, image {image['id']}"
-        yield where, str(image['file_name']), _one(said[image['id']], where)
+    for i,file in files.items():
+        where = f'{path}, image {i}'
+        yield where, str(file), _one(said[i], where)
 
 # %% ../nbs/08g_labels.ipynb #7784776a
 def _choices(answers):
     "The classes in annotations or predictions"
     for answer in answers:
         if answer.get('was_cancelled'): continue
-        for part in answer.get('result', ()):
-            if part.get('type')=='choices': yield from part['value']['choices']
+        for part in _listed(answer.get('result', [])):
+            if part.get('type')=='choices': yield from _listed(part['value']['choices'])
 
 def _picture_of(task):
     "What a task calls its picture: the field `image`, or the only one of text that ends as pictures do"
@@ -320,15 +345,15 @@ def _read_fiftyone(path, data):
     stems = {f.stem: f.name for f in files_below(path.parent, IMAGE_EXTS)}
     for said,target in data['labels'].items():
         where = f'{path}, label {said!r}'
-        known = data['classes'] or ()
-        if type(target) is int and 0<=target<len(known): target = known[target]
-        if not isinstance(target, (str,type(None))): raise ValueError(f'{where}: {target!r} is no class')
-        yield where, stems.get(Path(said).name, said), target or ''
+        known = _listed(data['classes'] or [])
+        numbered = type(target) is int and 0<=target<len(known)
+        name = known[target] if numbered else '' if target is None else target
+        yield where, stems.get(Path(said).name, said), _one([name], where)
 
 # %% ../nbs/08g_labels.ipynb #4270196c
 def _read_json(path, guesses):
     "JSON of whichever tool"
-    data = json.loads(path.read_bytes())
+    data = json.loads(path.read_bytes(), object_pairs_hook=_keys_once)
     if isinstance(data, list): return _read_labelstudio(path, data, guesses)
     keys = set(data) if isinstance(data, dict) else set()
     if {'images','annotations','categories'} <= keys: return _read_coco(path, data)

@@ -56,6 +56,8 @@ _NEVER = {'BUFR', 'EPS', 'FITS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}  
 class _Refused(ValueError):
     "What is wrong with a picture, in words that name the file"
 
+_UNKNOWN = "signed or 32-bit whole numbers, of which nobody says which one is white. Export it with 8 or 16 bits a pixel."
+
 def _accepting(head, forms):
     "Pillow's readers that want to try a file which begins with `head`"
     for form in forms:
@@ -120,6 +122,14 @@ def _check_one(im, path):
     if im.format=='TIFF' and second!=size: return         # a preview, or a smaller copy for viewers
     raise _Refused(f"{path} holds {im.n_frames} pictures. Export the one that is meant, or all of them into a folder.")
 
+def _check_tiff(im, path):
+    "An error if Pillow takes the numbers of a TIFF for others"
+    if im.format!='TIFF': return
+    bits, signs, planes = (im.tag_v2.get(tag) for tag in (258, 339, 284))
+    if bits==(8,) and signs==(2,): raise _Refused(f"{path} holds {_UNKNOWN}")
+    if planes==2 and len(bits)>1 and max(bits)>8:
+        raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
+
 @contextmanager
 def lazy_picture(
     path, # A picture file
@@ -136,6 +146,7 @@ def lazy_picture(
                 fp.seek(0)
                 im = _by_pillow(fp, path)
             _check_one(im, path)
+            _check_tiff(im, path)
             yield im
     except _Refused: raise
     except Exception as e:
@@ -161,7 +172,7 @@ def _eight_bits(im, raw, path):
     if im.mode=='F': return Image.fromarray(_from_floats(a, path))
     sixteen = im.mode!='I' or im.format=='PPM' or raw.startswith('I;16') and not raw.endswith('S')
     if not sixteen:
-        raise _Refused(f"{path} holds signed or 32-bit whole numbers, of which nobody says which one is white. Export it with 8 or 16 bits a pixel.")
+        raise _Refused(f"{path} holds {_UNKNOWN}")
     return Image.fromarray((a >> (4 if raw=='I;12' else 8)).astype(np.uint8))
 
 # %% ../nbs/00e_pictures.ipynb #8bab4445
@@ -173,11 +184,17 @@ def _reduce(im, size, fit):
     w,h = fit_dims(*im.size, size, fit)
     im.draft(im.mode, (2*w, 2*h))
 
+def _white_is_zero(im):
+    "Whether a TIFF's largest number is black; Pillow heeds it up to 8 bits"
+    return im.format=='TIFF' and im.tag_v2.get(262)==0
+
 def _upright(im, path):
     "An open picture turned upright, 'L' or 'RGB', in memory"
-    form, raw = im.format, _raw_mode(im)
+    form, raw, negative = im.format, _raw_mode(im), _white_is_zero(im)
     if form!='JXL': ImageOps.exif_transpose(im, in_place=True)     # JPEG XL turns by itself, and its EXIF data does not count
-    if im.mode.startswith('I') or im.mode=='F': im = _eight_bits(im, raw, path)
+    if im.mode.startswith('I') or im.mode=='F':
+        im = _eight_bits(im, raw, path)
+        if negative: im = ImageOps.invert(im)
     if im.mode=='1': im = im.convert('L')
     if im.mode not in ('L','RGB'): im = im.convert('RGB')
     im.load()

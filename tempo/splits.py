@@ -6,11 +6,12 @@
 __all__ = ['thumbs', 'near_duplicates', 'split_stills']
 
 # %% ../nbs/00k_splits.ipynb #a1d00166
-import csv, os, shutil, uuid
+import csv, os, shutil
 from pathlib import Path
 import numpy as np, pandas as pd
 from .groups import split_groups
 from .stills import PictureFiles, Stills, from_afar, load_stills
+from .utils import lent_folder
 
 # %% ../nbs/00k_splits.ipynb #a5dfb314
 def thumbs(
@@ -112,13 +113,10 @@ def _write_groups(path, files, groups):
 def _write_sides(stills, side, folder, out):
     "`out` with train/ and val/, whole or not at all; the files' new paths"
     below = [Path(s)/f.relative_to(folder) for f,s in zip(stills.files, side)]
-    unique = uuid.uuid4().hex[:8]
-    part = out.with_name(f'.{out.name}.{unique}.tmp')
-    try:
+    with lent_folder(out) as part:
         for f,b in zip(stills.files, below): _link_or_copy(f, part/b)
         if stills.groups is not None: _write_groups(part/'groups.csv', below, stills.groups)
-        os.rename(part, out)
-    finally: shutil.rmtree(part, ignore_errors=True)
+        os.replace(part, out)
     return [out/b for b in below]
 
 # %% ../nbs/00k_splits.ipynb #92fe4daf

@@ -106,7 +106,7 @@ def _upright(picture, matrix):
 def _seconds(container, stream):
     "How long a stream says that it lasts (seconds); None where nobody says it"
     alone = len(container.streams)==1                     # else the length may be the sound's
-    own = container.format.name!='asf' or alone           # Windows Media gives each stream the length of the file
+    own = alone or not container.format.name.startswith(('asf', 'matroska', 'mpeg'))      # these know the length of the file alone
     if stream.duration and own: return float(stream.duration*stream.time_base)
     tag = re.fullmatch(r'(\d+):(\d+):(\d+\.\d+)', stream.metadata.get('DURATION', ''))      # as Matroska writes it
     if tag:
@@ -138,7 +138,8 @@ def _shape(stream, frame):
 def _probe_stream(container, stream):
     "What is known of the video stream of an open file"
     fps = _rate(stream)
-    n = stream.frames or int((_seconds(container, stream) or 0)*(fps or 30))
+    seconds = _seconds(container, stream) or (container.duration or 0)/1e6
+    n = stream.frames or int(seconds*(fps or 30))
     exact = stream.frames>0
     w, h, matrix = _shape(stream, _first_frame(container, stream))
     if n>container.size:                                  # more frames than bytes: the header is damaged, so somebody has to count
@@ -179,6 +180,37 @@ def _ends_within(container):
     pieces = page[26] if len(page)>26 else 255
     return len(page) < 27+pieces+sum(page[27:27+pieces])
 
+# %% ../nbs/00f_video.ipynb #5e9e00de
+_SEGMENT, _TRACKS = bytes.fromhex('18538067'), bytes.fromhex('1654ae6b')              # as Matroska names its elements
+_TRACK, _STANDS = bytes.fromhex('ae'), bytes.fromhex('23e383')
+
+def _elements(data, at, end):
+    "(name, where its content begins, where it ends) of each element of Matroska"
+    while at+1<min(end, len(data)) and data[at]:
+        start, at = at, at+9-data[at].bit_length()        # the first bit that is set says how many bytes there are
+        name, first = data[start:at], data[at:at+1]
+        n = 9-int.from_bytes(first, 'big').bit_length()
+        bits = (1<<7*n)-1
+        size = int.from_bytes(data[at:at+n], 'big') & bits
+        begin, at = at+n, math.inf if size==bits else at+n+size
+        yield name, begin, at
+
+def _part(data, span, wanted):
+    "Where the first element of this name lies within a span"
+    spans = ((a,b) for name,a,b in _elements(data, *span) if name==wanted)
+    return next(spans, (0,0))
+
+def _declared_step(container, stream):
+    "How long a picture stands, as the header of a Matroska file says (s); 0 where it does not, None where bytes are lost"
+    with open(container.name, 'rb') as f: head = f.read(2**18)
+    segment = _part(head, (0,len(head)), _SEGMENT)
+    if container.size<segment[1]<math.inf: return None
+    tracks = _elements(head, *_part(head, segment, _TRACKS))
+    entries = [(a,b) for name,a,b in tracks if name==_TRACK]
+    if stream.index>=len(entries): return 0
+    a, b = _part(head, entries[stream.index], _STANDS)
+    return int.from_bytes(head[a:b], 'big')/1e9
+
 # %% ../nbs/00f_video.ipynb #fadbbe54
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
@@ -190,6 +222,7 @@ class _Packets:
         self.seconds, self.announced = _seconds(container, stream), stream.frames
         self.whole, self.last = (container.duration or 0)/1e6, 0.         # the length of the file, and where its last packet ends (s)
         self.rate = _rate(stream)
+        self.step = _declared_step(container, stream) if self.kind.startswith('matroska') else None
         self.rows = array('q')
         self.upto = self.unread = 0
         self.shown, self.spoilt = array('d'), []          # when each frame is shown (s), and which of them the decoder calls corrupt
@@ -284,6 +317,15 @@ def _pace(times):
     return usual, np.mean(np.abs(steps-usual)<=usual/2)>.95
 
 @patch
+def timed(self:_Packets, start, usual):
+    "Whether a gap can be a pause, by what the container says of times"
+    if self.kind=='avi' or 'mp4' in self.kind: return self.kind=='avi' or self.announced>0       # a place for each dropped frame; a list of times
+    if self.step is None: return False
+    steps = np.diff(start)
+    pace = steps[np.abs(steps-usual)<=usual/2].mean()*self.unit
+    return abs(self.step/pace-1)>.005
+
+@patch
 def holes(self:_Packets):
     "Numbers of the shown packets before which frames are lost"
     t = self.table()
@@ -292,8 +334,7 @@ def holes(self:_Packets):
     lost = np.diff(t['start'])/usual-1
     ends = np.maximum(t['end'], t['start']+usual)
     told = np.maximum.accumulate(ends)[:-1]
-    timed = self.kind=='avi' or 'mp4' in self.kind and self.announced          # AVI has a place for each dropped frame, MP4 a list of times
-    untold = (t['start'][1:]-told > usual/2) & even & (not timed)
+    untold = (t['start'][1:]-told > usual/2) & even & (not self.timed(t['start'], usual))
     torn = t['start'][(t['unread']>256) & self.kind.startswith('matroska')]
     near = np.abs(t['start'][1:,None]-torn) <= 16*usual
     with_bytes = near.any(1) & (lost>.6)
@@ -355,6 +396,8 @@ def unseen(self:_Packets):
     t = self.table()
     if self.resets or not len(self.shown): return {}                 # where the clock is set back, a gap may be anything
     usual = _pace(t['start'])[0]*self.unit
+    since = t['start']*self.unit+usual/2 > self.shown[0]
+    if since.sum()<=len(self.shown): return {}                       # each packet gave its picture, however late AVI counts it
     given = (self.kind!='avi') & np.isin(t['start'], self.stamps)    # AVI counts a picture later than its packet
     starts = t['start'][(t['blank']==0) & ~given]*self.unit
     times = np.array([*self.shown, math.inf])
