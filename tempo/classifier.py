@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_temperature', 'none_threshold', 'refused_strangers',
-           'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'mistakes', 'show_mistakes',
-           'closest_calls', 'worth_a_label', 'show_worth_a_label']
+           'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'ClassifierLearner', 'mistakes',
+           'show_mistakes', 'closest_calls', 'worth_a_label', 'show_worth_a_label']
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
 import copy, importlib.util, json, warnings
@@ -13,8 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
+import fastai.vision.learner                        # shows pictures: show_results, plot_top_losses
 from PIL import Image
-from fastcore.basics import patch
+from fastai.callback.hook import module_summary
+from fastai.data.core import Datasets, TfmdLists
+from fastai.data.transforms import Categorize, IntToFloatTensor, Transform
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import accuracy
+from fastai.vision.core import TensorImage
+from fastcore.basics import PrettyString, patch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.optimize import minimize_scalar
@@ -565,6 +573,113 @@ def load_classifier(
         raise ValueError(f"{path} is no classifier ({why}). fit_classifier (tempo_classify) makes one.") from e
     keep = ('classes','temperature','threshold','facts')
     return Classifier(backbone.eval(), linear.eval(), **{k: head[k] for k in keep})
+
+# %% ../nbs/08a_classifier.ipynb #530e010a
+def _class_above(file, classes):
+    "The nearest folder above a file that has the name of a class"
+    named = [part for part in Path(file).parts[:-1] if part in classes]
+    if not named: raise ValueError(f"{file} lies in no folder of a class. The classes are {', '.join(classes)}.")
+    return named[-1]
+
+class _Square(Transform):
+    "A picture as the classifier reads it"
+    input_types = str, Path, np.ndarray, Image.Image
+    def __init__(self, size): self.size = size
+    def encodes(self, picture): return TensorImage(_batch([picture], self.size)[0]).permute(2,0,1)
+
+class _ClassAbove(Transform):
+    "The class that a file's folder says"
+    input_types = str, Path
+    def __init__(self, classes): self.classes = classes
+    def encodes(self, file): return _class_above(file, self.classes)
+
+class _Divide(nn.Module):
+    "Scores over the temperature"
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+    def forward(self, scores): return scores/self.by
+
+# %% ../nbs/08a_classifier.ipynb #7f0eb3fd
+class ClassifierLearner(Learner):
+    "fastai's `Learner` over a classifier: whatever asks for answers works"
+    def get_preds(self,
+        ds_idx:int=1, # fastai's: 1 is the validation set
+        dl=None, # As `learn.dls.test_dl(files)` makes it; None: the labelled stills
+        **kwargs # As fastai's method takes them
+    )->tuple: # Probabilities (N,K) and class numbers (N,), as fastai gives them
+        "Answers for many pictures"
+        self._need_stills(dl)
+        return super().get_preds(ds_idx=ds_idx, dl=dl, **kwargs)
+
+    def validate(self,
+        ds_idx:int=1, # fastai's: 1 is the validation set
+        dl=None, # As `learn.dls.test_dl(files, with_labels=True)` makes it; None: the labelled stills
+        cbs=None, # fastai's callbacks
+    ): # Log loss and accuracy
+        "How good the answers are"
+        self._need_stills(dl)
+        return super().validate(ds_idx=ds_idx, dl=dl, cbs=cbs)
+
+# %% ../nbs/08a_classifier.ipynb #e2d91ec7
+@patch
+def _need_stills(self:ClassifierLearner, dl):
+    "Refuse to answer for stills that nobody gave"
+    if len(self.dls.valid if dl is None else dl): return
+    raise ValueError("there are no labelled stills: give dl=learn.dls.test_dl(files, with_labels=True), or make it by classifier.learner('val')")
+
+def _trains(name):
+    "A method that is refused, since it trains"
+    def refuse(self, *args, **kwargs):
+        raise NotImplementedError(f'{name}: a classifier is not trained any further. '
+                                  'fit_classifier(backbone, stills, fine_tune=True) trains the whole network.')
+    return refuse
+
+ClassifierLearner.fit, ClassifierLearner.lr_find = _trains('fit'), _trains('lr_find')
+
+# %% ../nbs/08a_classifier.ipynb #8f8649d1
+@patch
+def summary(self:ClassifierLearner):
+    "Layers, parameters and loss"
+    blank = torch.zeros(1, 3, *2*[self.model[0].size])
+    with self.no_bar(): layers = module_summary(self, blank)
+    return PrettyString(f'{layers}Loss function: {self.loss_func}')
+
+@patch
+def export(self:ClassifierLearner,
+    fname='export.pkl', # File, below `learn.path`
+    **kwargs # Passed to `torch.save`
+):
+    "The network and the class names as one file for fastai's `load_learner`, without the stills"
+    with whole_file(self.path/fname) as part: Learner.export(self, part.absolute(), **kwargs)
+
+# %% ../nbs/08a_classifier.ipynb #22d000c3
+def _stills_below(folder, classes):
+    "The pictures below a folder, each in a folder of a class"
+    files, root = _listed(folder), Path(folder).expanduser()
+    for f in files: _class_above(f.relative_to(root), classes)
+    return files
+
+def _dls(c, files, bs):
+    "fastai's data of a classifier: labelled stills to answer for, or none"
+    blank, side = np.zeros((c.size,c.size,3), np.uint8), [range(len(files) or 1)]*2
+    pictures = TfmdLists(files or [blank], _Square(c.size), splits=side)
+    named = [_ClassAbove(c.classes), Categorize(c.classes, sort=False)]
+    names = TfmdLists(files or [f'{c.classes[0]}/blank'], named, splits=side)
+    how = dict(bs=bs, device='cpu', num_workers=0)
+    dls = Datasets(tls=[pictures,names]).dataloaders(after_batch=IntToFloatTensor, **how)
+    return dls if files else dls.new_empty()
+
+@patch
+def learner(self:Classifier,
+    stills=None, # A folder with a folder of pictures for each class, such as `val`: the validation set; None: there is none
+    *,
+    bs:int=64, # Pictures a batch
+)->ClassifierLearner:
+    "The classifier as fastai's `Learner`: the probabilities are those of `predict`, and there is no 'none of these'"
+    files = [] if stills is None else _stills_below(stills, self.classes)
+    net = nn.Sequential(self.backbone, self.head, _Divide(self.temperature))
+    return ClassifierLearner(_dls(self, files, bs), copy.deepcopy(net).eval(), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
 
 # %% ../nbs/08a_classifier.ipynb #ac9cdcc7
 class _Answers(nn.Module):
