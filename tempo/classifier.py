@@ -8,7 +8,7 @@ __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_tempe
            'show_mistakes', 'closest_calls', 'worth_a_label', 'show_worth_a_label']
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
-import copy, importlib.util, json, warnings
+import copy, json, warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -31,7 +31,7 @@ from torch import nn
 from .utils import files_below, whole_file, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
 from .stills import Stills, load_stills
-from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone
+from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone, onnx_outputs
 from .probes import UnitLinear, probe_head
 from .evaldata import EvalData, load_eval_data
 from .semisup import PROTOCOLS, finetune
@@ -628,14 +628,26 @@ def _need_stills(self:ClassifierLearner, dl):
     if len(self.dls.valid if dl is None else dl): return
     raise ValueError("there are no labelled stills: give dl=learn.dls.test_dl(files, with_labels=True), or make it by classifier.learner('val')")
 
-def _trains(name):
-    "A method that is refused, since it trains"
-    def refuse(self, *args, **kwargs):
-        raise NotImplementedError(f'{name}: a classifier is not trained any further. '
-                                  'fit_classifier(backbone, stills, fine_tune=True) trains the whole network.')
-    return refuse
+def _refuse_training(name):
+    "Say what to call instead"
+    raise NotImplementedError(f'{name}: a classifier is not trained any further. '
+                              'fit_classifier(backbone, stills, fine_tune=True) trains the whole network.')
 
-ClassifierLearner.fit, ClassifierLearner.lr_find = _trains('fit'), _trains('lr_find')
+@patch
+def fit(self:ClassifierLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: what was measured would no longer be true"
+    _refuse_training('fit')
+
+@patch
+def lr_find(self:ClassifierLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: nothing is trained"
+    _refuse_training('lr_find')
 
 # %% ../nbs/08a_classifier.ipynb #8f8649d1
 @patch
@@ -708,9 +720,7 @@ def _write_onnx(net, x, path, names):
 
 def _onnx_error(net, x, path):
     "Largest difference of the file's probabilities from PyTorch's"
-    import onnxruntime
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    got,_ = session.run(None, dict(image=x.numpy()))
+    got,_ = onnx_outputs(path, x)
     with torch.no_grad(): want,_ = net(x)
     return float(abs(got-want.numpy()).max())
 
@@ -724,8 +734,6 @@ def export_onnx(self:Classifier,
     "Write the classifier as ONNX, after comparing it with PyTorch: input `image` (N,3,size,size) float in [0,1]"
     path = Path(path)
     if path.suffix!='.onnx': raise ValueError(f"{path}: end the name in .onnx")
-    missing = [m for m in ('onnx','onnxscript','onnxruntime') if not importlib.util.find_spec(m)]
-    if missing: raise ImportError(f"{missing[0]} is not installed, which the export to ONNX needs: pip install 'tempo-video[export]'")
     net = _Answers(self).eval().cpu().to(memory_format=torch.contiguous_format)
     x = torch.rand(3, 3, self.size, self.size)
     with whole_file(path) as part:
