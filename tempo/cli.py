@@ -652,9 +652,9 @@ def tempo_export(
         'tempo_run run/run.toml --out again --seed 1'),
     then={
         'it helped': 'tempo_predict {out}/classifier.safetensors VIDEO',
-        'too close to tell': 'tempo_suggest {videos} --path {out}/backbone.safetensors for more labels, or more video',
+        'too close to tell': 'tempo_suggest VIDEO --path {out}/backbone.safetensors for more labels, or more video',
         'it did not help': 'tempo_predict {out}/classifier.safetensors VIDEO',
-        'no labels': 'tempo_suggest {videos} --path {out}/backbone.safetensors --n 50',
+        'no labels': 'tempo_suggest VIDEO --path {out}/backbone.safetensors --n 50',
         'to label': 'tempo_label {videos} --path {out}/backbone.safetensors --out {out}/labels, '
             'then: tempo_run {out}/run.toml --data {out}/labels --out {out}'},
     goes_on=True)
