@@ -4,17 +4,25 @@
 
 # %% auto #0
 __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_temperature', 'none_threshold', 'refused_strangers',
-           'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'mistakes', 'show_mistakes',
-           'closest_calls', 'worth_a_label', 'show_worth_a_label']
+           'share_interval', 'head_classifier', 'fit_classifier', 'load_classifier', 'ClassifierLearner', 'mistakes',
+           'show_mistakes', 'closest_calls', 'worth_a_label', 'show_worth_a_label']
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
-import copy, importlib.util, json, warnings
+import copy, json, warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
+import fastai.vision.learner                        # shows pictures: show_results, plot_top_losses
 from PIL import Image
-from fastcore.basics import patch
+from fastai.callback.hook import module_summary
+from fastai.data.core import Datasets, TfmdLists
+from fastai.data.transforms import Categorize, IntToFloatTensor, Transform
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import accuracy
+from fastai.vision.core import TensorImage
+from fastcore.basics import PrettyString, patch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.optimize import minimize_scalar
@@ -23,7 +31,7 @@ from torch import nn
 from .utils import files_below, whole_file, write_atomic
 from .pictures import IMAGE_EXTS, as_square
 from .stills import Stills, load_stills
-from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone
+from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone, onnx_outputs
 from .probes import UnitLinear, probe_head
 from .evaldata import EvalData, load_eval_data
 from .semisup import PROTOCOLS, finetune
@@ -555,6 +563,125 @@ def load_classifier(
     keep = ('classes','temperature','threshold','facts')
     return Classifier(backbone.eval(), linear.eval(), **{k: head[k] for k in keep})
 
+# %% ../nbs/08a_classifier.ipynb #530e010a
+def _class_above(file, classes):
+    "The nearest folder above a file that has the name of a class"
+    named = [part for part in Path(file).parts[:-1] if part in classes]
+    if not named: raise ValueError(f"{file} lies in no folder of a class. The classes are {', '.join(classes)}.")
+    return named[-1]
+
+class _Square(Transform):
+    "A picture as the classifier reads it"
+    input_types = str, Path, np.ndarray, Image.Image
+    def __init__(self, size): self.size = size
+    def encodes(self, picture): return TensorImage(_batch([picture], self.size)[0]).permute(2,0,1)
+
+class _ClassAbove(Transform):
+    "The class that a file's folder says"
+    input_types = str, Path
+    def __init__(self, classes): self.classes = classes
+    def encodes(self, file): return _class_above(file, self.classes)
+
+class _Divide(nn.Module):
+    "Scores over the temperature"
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+    def forward(self, scores): return scores/self.by
+
+# %% ../nbs/08a_classifier.ipynb #7f0eb3fd
+class ClassifierLearner(Learner):
+    "fastai's `Learner` over a classifier: whatever asks for answers works"
+    def get_preds(self,
+        ds_idx:int=1, # fastai's: 1 is the validation set
+        dl=None, # As `learn.dls.test_dl(files)` makes it; None: the labelled stills
+        **kwargs # As fastai's method takes them
+    )->tuple: # Probabilities (N,K) and class numbers (N,), as fastai gives them
+        "Answers for many pictures"
+        self._need_stills(dl)
+        return super().get_preds(ds_idx=ds_idx, dl=dl, **kwargs)
+
+    def validate(self,
+        ds_idx:int=1, # fastai's: 1 is the validation set
+        dl=None, # As `learn.dls.test_dl(files, with_labels=True)` makes it; None: the labelled stills
+        cbs=None, # fastai's callbacks
+    ): # Log loss and accuracy
+        "How good the answers are"
+        self._need_stills(dl)
+        return super().validate(ds_idx=ds_idx, dl=dl, cbs=cbs)
+
+# %% ../nbs/08a_classifier.ipynb #e2d91ec7
+@patch
+def _need_stills(self:ClassifierLearner, dl):
+    "Refuse to answer for stills that nobody gave"
+    if len(self.dls.valid if dl is None else dl): return
+    raise ValueError("there are no labelled stills: give dl=learn.dls.test_dl(files, with_labels=True), or make it by classifier.learner('val')")
+
+def _refuse_training(name):
+    "Say what to call instead"
+    raise NotImplementedError(f'{name}: a classifier is not trained any further. '
+                              'fit_classifier(backbone, stills, fine_tune=True) trains the whole network.')
+
+@patch
+def fit(self:ClassifierLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: what was measured would no longer be true"
+    _refuse_training('fit')
+
+@patch
+def lr_find(self:ClassifierLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: nothing is trained"
+    _refuse_training('lr_find')
+
+# %% ../nbs/08a_classifier.ipynb #8f8649d1
+@patch
+def summary(self:ClassifierLearner):
+    "Layers, parameters and loss"
+    blank = torch.zeros(1, 3, *2*[self.model[0].size])
+    with self.no_bar(): layers = module_summary(self, blank)
+    return PrettyString(f'{layers}Loss function: {self.loss_func}')
+
+@patch
+def export(self:ClassifierLearner,
+    fname='export.pkl', # File, below `learn.path`
+    **kwargs # Passed to `torch.save`
+):
+    "The network and the class names as one file for fastai's `load_learner`, without the stills"
+    with whole_file(self.path/fname) as part: Learner.export(self, part.absolute(), **kwargs)
+
+# %% ../nbs/08a_classifier.ipynb #22d000c3
+def _stills_below(folder, classes):
+    "The pictures below a folder, each in a folder of a class"
+    files, root = _listed(folder), Path(folder).expanduser()
+    for f in files: _class_above(f.relative_to(root), classes)
+    return files
+
+def _dls(c, files, bs):
+    "fastai's data of a classifier: labelled stills to answer for, or none"
+    blank, side = np.zeros((c.size,c.size,3), np.uint8), [range(len(files) or 1)]*2
+    pictures = TfmdLists(files or [blank], _Square(c.size), splits=side)
+    named = [_ClassAbove(c.classes), Categorize(c.classes, sort=False)]
+    names = TfmdLists(files or [f'{c.classes[0]}/blank'], named, splits=side)
+    how = dict(bs=bs, device='cpu', num_workers=0)
+    dls = Datasets(tls=[pictures,names]).dataloaders(after_batch=IntToFloatTensor, **how)
+    return dls if files else dls.new_empty()
+
+@patch
+def learner(self:Classifier,
+    stills=None, # A folder with a folder of pictures for each class, such as `val`: the validation set; None: there is none
+    *,
+    bs:int=64, # Pictures a batch
+)->ClassifierLearner:
+    "The classifier as fastai's `Learner`: the probabilities are those of `predict`, and there is no 'none of these'"
+    files = [] if stills is None else _stills_below(stills, self.classes)
+    net = nn.Sequential(self.backbone, self.head, _Divide(self.temperature))
+    return ClassifierLearner(_dls(self, files, bs), copy.deepcopy(net).eval(), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
+
 # %% ../nbs/08a_classifier.ipynb #ac9cdcc7
 class _Answers(nn.Module):
     "A classifier as one network: pictures in [0,1] → probabilities, and how far the best score lies above the threshold"
@@ -582,9 +709,7 @@ def _write_onnx(net, x, path, names):
 
 def _onnx_error(net, x, path):
     "Largest difference of the file's probabilities from PyTorch's"
-    import onnxruntime
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    got,_ = session.run(None, dict(image=x.numpy()))
+    got,_ = onnx_outputs(path, x)
     with torch.no_grad(): want,_ = net(x)
     return float(abs(got-want.numpy()).max())
 
@@ -598,8 +723,6 @@ def export_onnx(self:Classifier,
     "Write the classifier as ONNX, after comparing it with PyTorch: input `image` (N,3,size,size) float in [0,1]"
     path = Path(path)
     if path.suffix!='.onnx': raise ValueError(f"{path}: end the name in .onnx")
-    missing = [m for m in ('onnx','onnxscript','onnxruntime') if not importlib.util.find_spec(m)]
-    if missing: raise ImportError(f"{missing[0]} is not installed, which the export to ONNX needs: pip install 'tempo-video[export]'")
     net = _Answers(self).eval().cpu().to(memory_format=torch.contiguous_format)
     x = torch.rand(3, 3, self.size, self.size)
     with whole_file(path) as part:

@@ -648,17 +648,22 @@ def tempo_export(
     examples=(
         'tempo_run clips/ --data stills/ --out run',
         'tempo_run film.mp4 --labels spans.csv --out run',
+        'tempo_run film.mp4 --classes open,closed --out run',
+        'tempo_run run/run.toml --data run/labels --out run',
         'tempo_run run/run.toml --out again --seed 1'),
     then={
         'it helped': 'tempo_predict {out}/classifier.safetensors VIDEO',
-        'too close to tell': 'tempo_suggest {videos} --path {out}/backbone.safetensors for more labels, or more video',
+        'too close to tell': 'tempo_suggest VIDEO --path {out}/backbone.safetensors for more labels, or more video',
         'it did not help': 'tempo_predict {out}/classifier.safetensors VIDEO',
-        'no labels': 'tempo_suggest {videos} --path {out}/backbone.safetensors --n 50'},
+        'no labels': 'tempo_suggest VIDEO --path {out}/backbone.safetensors --n 50',
+        'to label': 'tempo_label {videos} --path {out}/backbone.safetensors --out {out}/labels, '
+            'then: tempo_run {out}/run.toml --data {out}/labels --out {out}'},
     goes_on=True)
 def tempo_run(
     videos:str, # A video, a folder of videos or of frames, several with commas between, or the run.toml of another run
     data:str=None, # Labelled stills: a folder with train/ and val/, or a folder of class folders, which is split
     labels:str=None, # Or spans of the one video: a .csv file with the columns start, stop and label
+    classes:str=None, # Where there are no labels yet: names with commas between; the run ends with frames to label, and goes on with --data
     out:str='run', # Folder that gets everything
     groups:str=None, # What belongs together (patient, camera, recording): 1 for the files' folder, a pattern, or FILE.csv:COLUMN
     val:float=None, # Share of the stills that are measured on, where they are split; default: .3
@@ -678,11 +683,14 @@ def tempo_run(
     several = [videos] if Path(videos).exists() else str(videos).split(',')
     check_files([v for v in several if Path(v).suffix!='.toml'], data, [weights])
     from tempo.workflow import run
-    settings = dict(data=data, labels=labels, groups=groups_of(groups), val=val, pilot_steps=pilot_steps, runs=runs)
+    settings = dict(data=data, labels=labels, classes=classes, groups=groups_of(groups), val=val, pilot_steps=pilot_steps, runs=runs)
     settings |= dict(arch=arch, weights=weights, size=size, proximity=proximity and distance(proximity), bs=bs, seed=seed)
     found = run(several, out, **said(recipe, **settings, epochs=epochs, steps=steps))
     print(found)
-    return found.verdict
+    if not (found.folder/'labels').exists() or found.classifier: return found.verdict
+    print(f"frames to label: {found.folder/'labels'/'unsorted'} (all of them: {found.folder/'labels'/'suggested.png'}). "
+          'Evaluation and classifier come with the stills.')
+    return 'to label'
 
 # %% ../nbs/09_cli.ipynb #982895fe
 @command(

@@ -206,6 +206,21 @@ def _ends_of(files, root):
     for f in files: out[f.name].append(f.relative_to(root).parts)
     return out
 
+@dataclass(frozen=True)
+class _Frame:
+    "A frame of a video, where no picture is named"
+    video: str  # Name of the video without its ending; empty: not known
+    number: int  # From 0
+
+_OF_FRAME = re.compile(r'(.*_)?frame_?(\d+)')
+
+def _is_of(name, frame):
+    "Whether a picture of this name (without its ending) is that of a frame"
+    found = _OF_FRAME.fullmatch(name)
+    if not found or int(found[2])!=frame.number: return False
+    clip = (found[1] or '').removesuffix('_')
+    return not clip or not frame.video or f'_{clip}'.endswith(f'_{frame.video}')
+
 def _alike(a, b):
     "How many parts at the end two paths have in common"
     same = [x==y for x,y in zip(reversed(a), reversed(b))]
@@ -217,6 +232,10 @@ class _Pictures:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.ends = _ends_of(files_below(self.folder, IMAGE_EXTS), self.folder)
+        self.by_number = defaultdict(list)
+        for name in self.ends:
+            found = _OF_FRAME.fullmatch(Path(name).stem)
+            if found: self.by_number[int(found[2])].append(name)
 
     def __call__(self, said, where):
         "The picture that is meant; `where` it is said goes into the message"
@@ -227,8 +246,18 @@ class _Pictures:
         ranks = [_alike(wanted, parts) for parts in found]
         best = [parts for parts,rank in zip(found, ranks) if rank==max(ranks)]
         if len(best)==1: return self.folder.joinpath(*best[0])
-        first, other = (Path(*parts) for parts in best[:2])
-        raise ValueError(f"{where}: {said[:200]!r} can be {first} or {other} below {self.folder}. Give a folder that has one of them.")
+        self._refuse(best, repr(said[:200]), where)
+
+    def _refuse(self, found, said, where):
+        "Several pictures could be meant"
+        first, other = (Path(*parts) for parts in found[:2])
+        raise ValueError(f"{where}: {said} can be {first} or {other} below {self.folder}. Give a folder that has one of them.")
+
+    def of_frame(self, frame, where):
+        "The picture of a frame of a video; None where there is none"
+        found = [parts for name in self.by_number[frame.number] for parts in self.ends[name] if _is_of(Path(name).stem, frame)]
+        if len(found)>1: self._refuse(found, f'frame {frame.number}', where)
+        return self.folder.joinpath(*found[0]) if found else None
 
 # %% ../nbs/08g_labels.ipynb #37c1227b
 def _one(names, where):
@@ -313,9 +342,8 @@ def _choices(answers):
         for part in _listed(answer.get('result', [])):
             if part.get('type')=='choices': yield from _listed(part['value']['choices'])
 
-def _picture_of(task):
+def _picture_of(data):
     "What a task calls its picture: the field `image`, or the only one of text that ends as pictures do"
-    data = task['data']
     if 'image' in data: return data['image']
     ends = tuple(IMAGE_EXTS)
     fields = [v for v in data.values() if str(v).lower().endswith(ends)]
@@ -328,6 +356,26 @@ def _read_labelstudio(path, tasks, guesses):
         where = f"{path}, task {task.get('id', k+1)}"
         names = list(_choices(task.get('annotations') or ()))
         if guesses and not names: names = list(_choices(task.get('predictions') or ()))
+        yield where, _picture_of(task['data']), _one(names, where)
+
+# %% ../nbs/08g_labels.ipynb #9dc6f86e
+_ANSWER = ('choice','choices',*_CLASS)
+
+def _short_choices(answer, where):
+    "The classes in an answer of the short form"
+    for part in answer if isinstance(answer, list) else [answer]:
+        if isinstance(part, str): yield part
+        elif part and 'choices' in part: yield from part['choices']
+        elif part: raise ValueError(f"{where} holds {', '.join(part)} and no choice. Tempo knows a class for each picture, and no boxes or outlines.")
+
+def _read_json_min(path, tasks):
+    "Tasks in the short form"
+    fields = {field for task in tasks for field in task}
+    name = _first(_ANSWER, fields)
+    if not name: raise ValueError(f"no field is called {', '.join(_ANSWER)}. There are {', '.join(sorted(fields))}")
+    for k,task in enumerate(tasks):
+        where = f"{path}, task {task.get('id', k+1)}"
+        names = list(_short_choices(task.get(name), where))
         yield where, _picture_of(task), _one(names, where)
 
 # %% ../nbs/08g_labels.ipynb #ceaafd45
@@ -335,10 +383,23 @@ def _read_cvat(path):
     "Tags of images"
     root = ET.parse(path).getroot()
     if root.tag!='annotations': raise ValueError(f'its first element is {root.tag!r} and has to be annotations')
+    video = Path(root.findtext('meta/source', '')).stem
     for image in root.iter('image'):
         where = f"{path}, image {image.get('id', image.get('name'))}"
         names = [tag.attrib['label'] for tag in image.iter('tag')]
-        yield where, image.attrib['name'], _one(names, where)
+        bare = re.fullmatch(r'frame_(\d+)', image.attrib['name'])
+        yield where, _Frame(video, int(bare[1])) if bare else image.attrib['name'], _one(names, where)
+    yield from _tracks(path, root, video)
+
+def _tracks(path, root, video):
+    "Frames in which tracks are to be seen"
+    seen = defaultdict(list)
+    for track in root.findall('track'):
+        for shape in track:
+            if shape.tag!='track' and shape.get('outside')!='1': seen[int(shape.attrib['frame'])].append(track.attrib['label'])
+    for number,names in sorted(seen.items()):
+        where = f'{path}, frame {number}'
+        yield where, _Frame(video, number), _one(names, where)
 
 def _read_fiftyone(path, data):
     "Classes by number or by name"
@@ -354,7 +415,9 @@ def _read_fiftyone(path, data):
 def _read_json(path, guesses):
     "JSON of whichever tool"
     data = json.loads(path.read_bytes(), object_pairs_hook=_keys_once)
-    if isinstance(data, list): return _read_labelstudio(path, data, guesses)
+    if isinstance(data, list):
+        short = data and not any('data' in task for task in data)
+        return _read_json_min(path, data) if short else _read_labelstudio(path, data, guesses)
     keys = set(data) if isinstance(data, dict) else set()
     if {'images','annotations','categories'} <= keys: return _read_coco(path, data)
     if {'classes','labels'} <= keys: return _read_fiftyone(path, data)
@@ -406,13 +469,25 @@ def read_labels(
     found = {}
     for where,said,name in entries:
         if not name: continue
-        picture = find(str(said), where) if find else where
-        _take(found, picture, name, where)
-    if not found: raise ValueError(f'{source} has no labels.')
+        picture = _picture(find, said, where)
+        if picture: _take(found, picture, name, where)
+    if not found: raise ValueError(f'{source} has no labels{_without_pictures(entries, folder)}.')
     labels = [PictureLabel(*pair) for pair in found.items()]
     return labels, sum(not name for *_,name in entries)
 
 # %% ../nbs/08g_labels.ipynb #1b2f02af
+def _picture(find, said, where):
+    "The picture of an entry; None for a frame that has none"
+    if not find: return where
+    return find.of_frame(said, where) if isinstance(said, _Frame) else find(str(said), where)
+
+def _without_pictures(entries, folder):
+    "What is said where labels are of frames without a picture"
+    frames = [said for _,said,name in entries if name and isinstance(said, _Frame)]
+    if not frames: return ''
+    name = f"{frames[0].video or 'video'}_frame{frames[0].number}.png"
+    return f' of pictures below {folder}: its {len(frames)} frames have none, such as {name}. Say where they lie: --pictures FOLDER'
+
 def _take(found, path, name, where):
     "Add what an entry says, unless another says something else"
     try: name = check_class(name, set(found.values()))

@@ -307,6 +307,7 @@ def _plot_terms(ax, h):
 def _plot_spread(ax, h):
     "Spread, and effective rank on an axis of its own"
     ax.plot(h['spread'], lw=1, label='spread')
+    ax.axhline(0, lw=0)                  # counts for the margin, so that a level line stands off the frame
     ax.set_ylim(0)
     ax.set_title('spread (left), effective rank (right)', fontsize=9)
     if 'rank' in h: ax.twinx().plot(h['rank'].dropna(), 'C1.-')
