@@ -14,7 +14,7 @@ from fastai.callback.core import Callback
 from fastcore.basics import patch
 from .barlow_loss import standardise, two_views, whole_batch
 from .loaders import net_on
-from .backbones import Backbone, check_side, create_backbone, get_backbone
+from .backbones import Backbone, create_backbone, get_backbone
 
 # %% ../nbs/02l_teacher.ipynb #d2db1286
 def follow_loss(
