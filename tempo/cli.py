@@ -657,6 +657,8 @@ def tempo_export(
         'it did not help': 'tempo_predict {out}/classifier.safetensors VIDEO',
         'no labels': 'tempo_suggest VIDEO --path {out}/backbone.safetensors --n 50',
         'to label': 'tempo_label {videos} --path {out}/backbone.safetensors --out {out}/labels, '
+            'then: tempo_run {out}/run.toml --data {out}/labels --out {out}',
+        'to label, as run.toml says': 'tempo_label VIDEO --path {out}/backbone.safetensors --out {out}/labels, '
             'then: tempo_run {out}/run.toml --data {out}/labels --out {out}'},
     goes_on=True)
 def tempo_run(
@@ -690,7 +692,7 @@ def tempo_run(
     if not (found.folder/'labels').exists() or found.classifier: return found.verdict
     print(f"frames to label: {found.folder/'labels'/'unsorted'} (all of them: {found.folder/'labels'/'suggested.png'}). "
           'Evaluation and classifier come with the stills.')
-    return 'to label'
+    return 'to label, as run.toml says' if Path(videos).suffix=='.toml' else 'to label'
 
 # %% ../nbs/09_cli.ipynb #982895fe
 @command(
