@@ -1,16 +1,18 @@
-"""One idea a line, in figures: statements joined on one line, lines over 160 characters, and syntax nodes a line.
+"""One idea a line, in figures: statements joined on one line, lines over 160 characters, comments of notebooks
+that reach beyond column 88 (a page of the site shows as many), and syntax nodes a line.
 
 What a reader sees counts: exported and shown cells of every notebook, `bench/` and `.ci/`. In cells that are hidden
 (`#| hide`, `#| echo: false`) only joined statements do. A line's nodes are those of Python's syntax tree that begin on it. The
 95th percentile over all lines that have any says how tightly a file is packed (fastcore: 16, nanoGPT: 15, Barlow Twins: 12).
 
 `python .ci/style.py [FILE ...]` prints a row a file and fails where a figure is above its bound; `--lines` names the places."""
-import ast, json, sys
+import ast, io, json, sys, tokenize
 from collections import Counter
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 WIDTH = 160   # characters a line
+COMMENT = 88  # the column that comments of notebooks end by
 NODES = 18    # syntax nodes a line, 95th percentile, over all files
 FILE = 30     # the same for each file: none may be packed and hide among the others
 NAMES = 3     # names assigned at once
@@ -57,6 +59,11 @@ def walrus(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr) and any(isinstance(o, ast.NamedExpr) for o in ast.walk(node)): yield node.lineno
 
+def far(code):
+    "Line numbers of comments that reach beyond column 88; what nbdev reads (`#|`) is on no page"
+    for t in tokenize.generate_tokens(io.StringIO(code).readline):
+        if t.type==tokenize.COMMENT and t.end[1]>COMMENT and not t.string.startswith('#|'): yield t.start[0]
+
 def nodes(tree):
     "How many nodes begin on each line"
     return Counter(n.lineno for n in ast.walk(tree) if hasattr(n, 'lineno'))
@@ -76,6 +83,7 @@ def measure(path):
             faults += [(kind, f'{where}line {n}') for n in find(tree)]
         if unseen(code): continue
         faults += [('wide', f'{where}line {n}') for n,l in enumerate(code.split('\n'), 1) if len(l)>WIDTH]
+        if path.suffix=='.ipynb': faults += [('far', f'{where}line {n}') for n in far(code)]
         counts += nodes(tree).values()
     return faults, counts
 
@@ -89,14 +97,14 @@ def main(args):
     "Print the table; 1 where a bound is broken"
     named = [Path(a).resolve() for a in args if not a.startswith('-')]
     bad, every = 0, []
-    print(f"{'joined':>7} {'wide':>5} {'crowded':>8} {'walrus':>7} {'p95':>4}")
+    print(f"{'joined':>7} {'wide':>5} {'crowded':>8} {'walrus':>7} {'far':>4} {'p95':>4}")
     for path in named or files():
         faults, counts = measure(path)
         every += counts
         n = Counter(kind for kind,_ in faults)
         packed = p95(counts)
         bad += len(faults)>0 or packed>FILE
-        print(f"{n['joined']:7} {n['wide']:5} {n['crowded']:8} {n['walrus']:7} {packed:4}  {path.relative_to(root)}")
+        print(f"{n['joined']:7} {n['wide']:5} {n['crowded']:8} {n['walrus']:7} {n['far']:4} {packed:4}  {path.relative_to(root)}")
         if '--lines' in args:
             for kind,place in faults: print(f'          {kind}: {place}')
     print(f'nodes a line at the 95th percentile: {p95(every)} (at most {NODES}); {bad} files break a bound')

@@ -26,7 +26,8 @@ def moments_apart(
     start, # (2,F) the same of the start
 )->torch.Tensor: # A number, at least 0
     "How far the mean has moved, and the spread has changed, each relative to the start's"
-    size = start.square().sum(1).clamp_min(1e-12)       # of a constant video, features have no spread
+    # of a constant video, features have no spread
+    size = start.square().sum(1).clamp_min(1e-12)
     moved = (now-start).square().sum(1)/size
     return moved.sum()
 
@@ -37,7 +38,8 @@ class Anchor(Callback):
     "From `begin_again` on, holds mean and spread of the features to those of the start, and draws close pairs"
     order = 2   # before `LookAgain`, which draws pairs anew
     def __init__(self,
-        stretches=None, # `Stretches`, within which close pairs are drawn; None: pairs stay as they are
+        # `Stretches`, within which close pairs are drawn; None: pairs stay as they are
+        stretches=None,
     ):
         self.stretches = stretches
         self.since = None       # the step at which features had collapsed

@@ -26,7 +26,8 @@ from .guard import Guard, listen, need_server, serve_page
 from .labels import LabelBook, check_class
 
 # %% ../nbs/08b_app.ipynb #488acb03
-_ALIKE = .5    # cosine of features, above which frames that follow each other belong together
+# cosine of features, above which frames that follow each other belong together
+_ALIKE = .5
 _OF_A_RUN = 5  # frames of one click that a head learns from, at most
 _FIRST = 10    # typical frames that are asked for before the head decides
 
@@ -127,7 +128,8 @@ def _clicks(self:Labelling):
     return {k: sorted(of) for k,of in clicks.items()}
 
 @patch
-def lesson(self:Labelling)->tuple: # Features (n,F), class names (n,), the click of each (n,), frames (n,) or -1
+# Features (n,F), class names (n,), the click of each (n,), frames (n,) or -1
+def lesson(self:Labelling)->tuple:
     "What there is to learn from: at most five frames of a click, and pictures of others"
     chosen, click = [], []
     for k,of in self._clicks().items():
@@ -150,7 +152,8 @@ def learn(self:Labelling,
     if not now and abs(n-self.seen)<max(1, n//20): return
     x, names, *_ = self.lesson()
     self.seen, self.sure, self.said = n, None, None
-    self.p = np.zeros((len(self),2))                                 # nothing is known yet
+    # nothing is known yet
+    self.p = np.zeros((len(self),2))
     self.classes = [c for c in self.book.classes if c in set(names)]
     if len(self.classes)<2: return
     y = np.array([self.classes.index(c) for c in names])
@@ -227,7 +230,8 @@ def _cross_validated(x, names, click, frames):
 
 # %% ../nbs/08b_app.ipynb #72a81329
 @patch
-def measure(self:Labelling)->dict: # Accuracy, interval, confusion, doubtful labels; None: nothing can be said
+# Accuracy, interval, confusion, doubtful labels; None: nothing can be said
+def measure(self:Labelling)->dict:
     "Cross-validate on what was said up to now"
     with self.lock: lesson = self.lesson()
     if len(set(lesson[1]))<2: return None
@@ -345,12 +349,14 @@ def _asked(lab, i):
     about, run = _caption(lab, i), lab.run(i)
     picture = h.Figure(h.Img(src=f'/frame/{i}.jpg', alt=f'The frame to label: {about}'), h.Figcaption(about))
     hidden = h.Input(type='hidden', name='picture', value=lab.pictures[i])
-    by_enter = h.Button('Add', hidden=True, tabindex='-1')                      # what Enter in the field of a new class presses
+    # what Enter in the field of a new class presses
+    by_enter = h.Button('Add', hidden=True, tabindex='-1')
     classes = h.Fieldset(h.Legend('What is it?'), *_buttons(lab, i))
     whole = _whole_run(len(run)) if len(run)>1 else ''
     form = _post('/label', by_enter, hidden, classes, _new_class(), whole)
     skip = _post('/skip', hidden, h.Button(_kbd('.'), 'Pass over', data_key='.'))
-    click = h.Input(type='hidden', name='click', value=lab.book.last())        # sent twice, it takes back one
+    # sent twice, it takes back one
+    click = h.Input(type='hidden', name='click', value=lab.book.last())
     undo = _post('/undo', click, h.Button(_kbd('⌫'), 'Undo', data_key='backspace'))
     ends = [] if len(run)<2 else [(run[0],'its first'), (run[-1],'its last')]
     thumbs = _thumbs(_thumb(lab, k, note) for k,note in ends)
@@ -368,7 +374,8 @@ def _accuracy(lab, pending):
 
 def _doubtful(lab):
     "Labels that the head does not believe"
-    doubts = [d for d in lab.measured['doubts'] if lab.name(d[0])==d[1]]        # unless they were changed since
+    # unless they were changed since
+    doubts = [d for d in lab.measured['doubts'] if lab.name(d[0])==d[1]]
     if not doubts: return ''
     thumbs = []
     for i,name,said,sure in doubts[:8]:
@@ -535,7 +542,8 @@ _POLICY = "default-src 'none'; img-src 'self' data:; style-src 'self'; script-sr
 
 def label_app(
     lab:Labelling, # What is labelled
-    token:str=None, # What a browser has to know; None: this machine alone is listened to
+    # What a browser has to know; None: this machine alone is listened to
+    token:str=None,
 ): # An ASGI application
     "The page as a web application"
     need_server()
@@ -544,7 +552,8 @@ def label_app(
 
 def serve(
     lab:Labelling, # What is labelled
-    host:str='127.0.0.1', # Address to listen on; any but this machine's own asks for a token
+    # Address to listen on; any but this machine's own asks for a token
+    host:str='127.0.0.1',
     port:int=8018, # 0: any that is free
     *,
     said=print, # Gets the line that says where the page is
@@ -572,7 +581,8 @@ def tempo_label(
     video:str, # A video, a folder of videos, or a folder of frames
     path:str='imagenet', # Backbone: a .safetensors or .pth file, or imagenet
     out:str='labels', # Where labels go: labels.csv and train/<class>/
-    host:str='127.0.0.1', # Address to listen on; any but this machine's own asks for a token
+    # Address to listen on; any but this machine's own asks for a token
+    host:str='127.0.0.1',
     port:int=8018, # 0: any that is free
     size:int=256, # Side of the pictures (pixels)
     candidates:int=3000, # How many frames are looked at, at most, evenly spaced

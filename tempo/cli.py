@@ -72,7 +72,8 @@ def _unknown(word):
 
 # %% ../nbs/09_cli.ipynb #0a1721fa
 def main(
-    words:list=None, # Of a command line, such as ['train', 'clips/']; None: those that were typed
+    # Of a command line, such as ['train', 'clips/']; None: those that were typed
+    words:list=None,
 ):
     "The program `tempo`: its first word is a command"
     word, *rest = (sys.argv[1:] if words is None else words) or ['--help']
@@ -183,10 +184,15 @@ def tempo_train(
     lr:str='2e-3', # Peak learning rate; two such as 1e-4,2e-3 for a rate by depth
     lmb:float=5e-3, # λ, the weight of redundancy against agreement (alias: --l)
     epochs:int=None, # Passes over all frames; default: the recipe's, which is 4
-    pdf:str='uniform', # Temporal-distance distribution: uniform, normal, laplace, future
-    proximity:str='auto', # Its τ, σ or scale: frames, or seconds such as '0.5 s'; auto: within stretches whose subject stays
-    out:str='tempo.safetensors', # Where the backbone goes: .safetensors or .pth (alias: --save_model)
-    eval:str=None, # Folder of labelled stills: linear evaluation at the end, against the start
+    # Temporal-distance distribution: uniform, normal, laplace, future
+    pdf:str='uniform',
+    # Its τ, σ or scale: frames, or seconds such as '0.5
+    # s'; auto: within stretches whose subject stays
+    proximity:str='auto',
+    # Where the backbone goes: .safetensors or .pth (alias: --save_model)
+    out:str='tempo.safetensors',
+    # Folder of labelled stills: linear evaluation at the end, against the start
+    eval:str=None,
     arch:str='resnet34', # A name in torchvision or timm
     weights:str='imagenet', # imagenet, random, or a path
     steps:int=None, # Batches in all, instead of epochs
@@ -194,13 +200,20 @@ def tempo_train(
     size:int=None, # Side of the frames (pixels); default: the recipe's, which is 128
     aug:str='strong', # none, light or strong
     loss:str='barlow', # barlow, vicreg, or none where a teacher is all there is
-    teacher:str=None, # A stronger network whose features are followed: a name, a file, or NAME=FILE for a file of others
+    # A stronger network whose features are followed: a
+    # name, a file, or NAME=FILE for a file of others
+    teacher:str=None,
     opt:str='adam', # adam, lars or sgd
     seed:int=42, # Of pairs, projector and augmentation
-    average:float=None, # Weight interpolation: 0 is the start, 1 the trained weights; default: by what was learnt, .85 at most; 1 for a random start
-    recipe:str=None, # thorough: three times as long, larger pictures, nothing frozen; for a GPU or a night
+    # Weight interpolation: 0 is the start, 1 the trained weights;
+    # default: by what was learnt, .85 at most; 1 for a random start
+    average:float=None,
+    # thorough: three times as long, larger
+    # pictures, nothing frozen; for a GPU or a night
+    recipe:str=None,
     cuts:bool_arg=True, # End clips where the scene changes
-    stills:str=None, # Folder of labelled stills to probe on while training (alias: --probe)
+    # Folder of labelled stills to probe on while training (alias: --probe)
+    stills:str=None,
     logs:str=None, # Folder for log.csv and TensorBoard
     save_every:int=100, # Steps between checkpoints; 0: none
     resume:bool_arg=True, # Go on from the checkpoint of a run that was cut off
@@ -235,8 +248,12 @@ def tempo_pilot(
     steps:int=None, # Batches of the whole training, instead of epochs
     bs:int=128, # Pairs a batch
     size:int=None, # Side of the frames (pixels); default: the recipe's, which is 128
-    proximity:str='auto', # Distance of pairs: frames, or seconds such as '0.5 s'; auto: within stretches whose subject stays
-    recipe:str=None, # thorough: three times as long, larger pictures, nothing frozen; for a GPU or a night
+    # Distance of pairs: frames, or seconds such as '0.5
+    # s'; auto: within stretches whose subject stays
+    proximity:str='auto',
+    # thorough: three times as long, larger
+    # pictures, nothing frozen; for a GPU or a night
+    recipe:str=None,
     seed:int=42, # Of pairs, projector and augmentation
     results:str='results/pilot.jsonl', # Where a row is added
     rate:float=None, # Frames a second of a folder of frames; videos say their own
@@ -327,12 +344,18 @@ def tempo_linear_eval(
     data:str=None, # Folder with train/<class>/ and val/<class>/ or test/<class>/
     runs:int=10, # Draws of the labelled stills
     name:str=None, # Name in the table and in the results file
-    samples_pc:str=None, # Labels per class: 5, or 1,5,20, or all; default: those of 1,5,10,15,20 that the data has
-    against:str=None, # Another backbone to compare with, on the same draws: imagenet, random or a file
+    # Labels per class: 5, or 1,5,20, or all; default:
+    # those of 1,5,10,15,20 that the data has
+    samples_pc:str=None,
+    # Another backbone to compare with, on the same draws: imagenet, random or a file
+    against:str=None,
     protocol:str='lbfgs', # lbfgs, or thesis for gradient descent
-    groups:str=None, # What belongs together (patient, camera, recording): 1 for the files' folder, a pattern, or FILE.csv:COLUMN
+    # What belongs together (patient, camera, recording): 1
+    # for the files' folder, a pattern, or FILE.csv:COLUMN
+    groups:str=None,
     iters:int=3000, # Iterations of the thesis's protocol
-    size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with
+    # Side of the pictures (pixels); default: what the backbone was saved with
+    size:int=None,
     arch:str=None, # Architecture, for imagenet and random
     seed:int=0, # First seed of the draws
     logs:str='runs', # Folder for TensorBoard and CSV
@@ -355,14 +378,20 @@ def tempo_semi_sup_eval(
     data:str=None, # Folder with train/<class>/ and val/<class>/ or test/<class>/
     runs:int=10, # Draws of the labelled stills
     name:str=None, # Name in the table and in the results file
-    samples_pc:str=None, # Labels per class: 5, or 1,5,20, or all; default: those of 1,5,10,15,20 that the data has
+    # Labels per class: 5, or 1,5,20, or all; default:
+    # those of 1,5,10,15,20 that the data has
+    samples_pc:str=None,
     lr:float=None, # Peak learning rate; default: the protocol's
-    against:str=None, # Another backbone to compare with, on the same draws: imagenet, random or a file
+    # Another backbone to compare with, on the same draws: imagenet, random or a file
+    against:str=None,
     protocol:str='strong', # strong or thesis
-    groups:str=None, # What belongs together (patient, camera, recording): 1 for the files' folder, a pattern, or FILE.csv:COLUMN
+    # What belongs together (patient, camera, recording): 1
+    # for the files' folder, a pattern, or FILE.csv:COLUMN
+    groups:str=None,
     iters:int=None, # Iterations; default: the protocol's
     bs:int=None, # Stills a batch; default: the protocol's
-    size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with
+    # Side of the pictures (pixels); default: what the backbone was saved with
+    size:int=None,
     arch:str=None, # Architecture, for imagenet and random
     seed:int=0, # First seed of the draws
     logs:str='runs', # Folder for TensorBoard and CSV
@@ -388,7 +417,9 @@ def tempo_suggest(
     n:int=50, # How many frames to label
     classes:str='', # Names of the classes, with commas: a folder is made for each
     out:str='labels', # Where the pictures go
-    size:int=None, # Side of the pictures (pixels); default: that of the largest store of the video in the cache, else 256
+    # Side of the pictures (pixels); default: that of the
+    # largest store of the video in the cache, else 256
+    size:int=None,
     seed:int=0, # Of the clusters' first guess
 ):
     "Pick the frames that are worth a label, and write them with the folders to sort them into"
@@ -414,7 +445,9 @@ def tempo_suggest(
 def tempo_split(
     folder:str, # A folder with one folder of pictures for each class
     out:str, # A new folder, which gets train/<class>/, val/<class>/ and groups.csv
-    groups:str=None, # What belongs together (patient, camera, recording): 1 for the files' folder, a pattern, or FILE.csv:COLUMN
+    # What belongs together (patient, camera, recording): 1
+    # for the files' folder, a pattern, or FILE.csv:COLUMN
+    groups:str=None,
     val:float=.2, # Share of the stills that are measured on
     seed:int=0, # Of the search for a division
 ):
@@ -428,7 +461,8 @@ def tempo_split(
     if groups:
         counts = [len(set(s.groups)) for s in sides]
         print(f'groups: {counts[0]} in train/, {counts[1]} in val/')
-    load_eval_data(out, 64, masks=False)                           # warns of near duplicates
+    # warns of near duplicates
+    load_eval_data(out, 64, masks=False)
 
 # %% ../nbs/09_cli.ipynb #785d48e8
 @command(
@@ -438,13 +472,21 @@ def tempo_split(
     then='tempo_predict {out} VIDEO')
 def tempo_classify(
     path:str, # Backbone: a .safetensors or .pth file, or imagenet
-    data:str, # Labelled stills: a folder with train/ and val/, or a folder of class folders
-    out:str='classifier.safetensors', # Where the classifier goes; its card gets the same name with .md
+    # Labelled stills: a folder with train/ and val/, or a folder of class folders
+    data:str,
+    # Where the classifier goes; its card gets the same name with .md
+    out:str='classifier.safetensors',
     fine_tune:bool=False, # Train the whole network, which takes minutes
-    groups:str=None, # What belongs together (patient, camera, recording): 1 for the files' folder, a pattern, or FILE.csv:COLUMN
-    test:str=None, # Which folder was held back; default: val, else test, else stills are left out in turn
-    coverage:float=.99, # Share of held-back stills that keep their answer; 1: never 'none of these'
-    size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with
+    # What belongs together (patient, camera, recording): 1
+    # for the files' folder, a pattern, or FILE.csv:COLUMN
+    groups:str=None,
+    # Which folder was held back; default: val,
+    # else test, else stills are left out in turn
+    test:str=None,
+    # Share of held-back stills that keep their answer; 1: never 'none of these'
+    coverage:float=.99,
+    # Side of the pictures (pixels); default: what the backbone was saved with
+    size:int=None,
     arch:str=None, # Architecture, for imagenet
     seed:int=0, # Of --fine-tune
     onnx:str=None, # Write it as ONNX too, such as classifier.onnx
@@ -469,11 +511,13 @@ def tempo_classify(
     then='tempo_suggest {videos} --n 50 for more labels where the answers are wrong')
 def tempo_predict(
     classifier:str, # File that tempo_classify wrote
-    videos:str, # A video, a folder of videos or a folder of frames; several with commas between
+    # A video, a folder of videos or a folder of frames; several with commas between
+    videos:str,
     out:str='labels.csv', # A row a frame; segments and timeline get names beside it
     video:str=None, # Write the video with its labels too, such as labelled.mp4
     fps:float=None, # Look at this many frames a second; default: at all
-    stay:float=2., # How long a class stays on average (seconds); 0: every frame for itself
+    # How long a class stays on average (seconds); 0: every frame for itself
+    stay:float=2.,
     none:bool_arg=True, # Whether an answer may be 'none of these'
     rate:float=30., # Frames a second of folders of frames
     bs:int=64, # Frames a batch
@@ -543,11 +587,16 @@ def _segment(path, data, engine, config, *, name, against, arch, iters, seeds, r
     then='tempo_explain --path {path} --data {data}')
 def tempo_segment(
     path:str=None, # Backbone: a .safetensors or .pth file, imagenet or random
-    data:str=None, # Folder with train/, val/ and masks/, or with COCO's annotations/ and images/
+    # Folder with train/, val/ and masks/, or with COCO's annotations/ and images/
+    data:str=None,
     name:str=None, # Name in plots and in the results file
-    against:str='imagenet', # Another start, of the same architecture: imagenet, random, a file, or none
-    engine:str=None, # detectron2 or torchvision; default: detectron2 where it is installed
-    config:str=None, # default (mask_rcnn_R_50_FPN_3x, as in the thesis) or small; default: small where there is no GPU
+    # Another start, of the same architecture: imagenet, random, a file, or none
+    against:str='imagenet',
+    # detectron2 or torchvision; default: detectron2 where it is installed
+    engine:str=None,
+    # default (mask_rcnn_R_50_FPN_3x, as in the thesis)
+    # or small; default: small where there is no GPU
+    config:str=None,
     iters:int=None, # Iterations; default: the configuration's
     every:int=None, # Iterations between two evaluations
     bs:int=None, # Pictures an iteration
@@ -594,16 +643,20 @@ def _report_explanation(found, out):
     then='tempo_classify {path} {data}')
 def tempo_explain(
     path:str=None, # Backbone: a .safetensors or .pth file, imagenet or random
-    data:str=None, # Folder with train/<class>/, val/<class>/ or test/<class>/, and masks/
+    # Folder with train/<class>/, val/<class>/ or test/<class>/, and masks/
+    data:str=None,
     name:str=None, # Name in sheets, plots and the results file
-    against:str='imagenet', # Another backbone, of the same architecture: imagenet, random, a file, or none
+    # Another backbone, of the same architecture: imagenet, random, a file, or none
+    against:str='imagenet',
     out:str='explanation', # Folder to write
     runs:int=3, # Seeds of each disturbance; 0: no curves
-    kinds:str=None, # Some of noise, blobs, smoke, backgrounds, fgsm, pgd, with commas; default: all
+    # Some of noise, blobs, smoke, backgrounds, fgsm, pgd, with commas; default: all
+    kinds:str=None,
     samples_pc:int=None, # Labels per class that the heads are fitted on; default: all
     protocol:str='lbfgs', # Heads: lbfgs or thesis
     ignore_bias:bool=False, # Leave biases out of the shares: flatter maps
-    size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with
+    # Side of the pictures (pixels); default: what the backbone was saved with
+    size:int=None,
     arch:str=None, # Architecture, for imagenet and random; default: the backbone's
     seed:int=0, # Of the draw of stills and of the disturbances
     results:str='results/explain.jsonl', # Where a row is added for each model and curve
@@ -630,9 +683,11 @@ def _rows_about(backbone, path, results):
 def tempo_export(
     path:str, # Backbone: a .safetensors or .pth file, or imagenet
     out:str=None, # The .onnx file; default: beside the backbone
-    size:int=None, # Side of the pictures (pixels); default: what the backbone was saved with
+    # Side of the pictures (pixels); default: what the backbone was saved with
+    size:int=None,
     arch:str=None, # Architecture, for imagenet
-    results:str='results/linear_eval.jsonl', # Rows of this file about the backbone go into the card
+    # Rows of this file about the backbone go into the card
+    results:str='results/linear_eval.jsonl',
 ):
     "Write a backbone as ONNX, checked against PyTorch, and its model card beside it"
     check_files(backbones=[path])
@@ -662,20 +717,34 @@ def tempo_export(
             'then: tempo_run {out}/run.toml --data {out}/labels --out {out}'},
     goes_on=True)
 def tempo_run(
-    videos:str, # A video, a folder of videos or of frames, several with commas between, or the run.toml of another run
-    data:str=None, # Labelled stills: a folder with train/ and val/, or a folder of class folders, which is split
-    labels:str=None, # Or spans of the one video: a .csv file with the columns start, stop and label
-    classes:str=None, # Where there are no labels yet: names with commas between; the run ends with frames to label, and goes on with --data
+    # A video, a folder of videos or of frames, several
+    # with commas between, or the run.toml of another run
+    videos:str,
+    # Labelled stills: a folder with train/ and val/,
+    # or a folder of class folders, which is split
+    data:str=None,
+    # Or spans of the one video: a .csv file with the columns start, stop and label
+    labels:str=None,
+    # Where there are no labels yet: names with commas between;
+    # the run ends with frames to label, and goes on with --data
+    classes:str=None,
     out:str='run', # Folder that gets everything
-    groups:str=None, # What belongs together (patient, camera, recording): 1 for the files' folder, a pattern, or FILE.csv:COLUMN
-    val:float=None, # Share of the stills that are measured on, where they are split; default: .3
+    # What belongs together (patient, camera, recording): 1
+    # for the files' folder, a pattern, or FILE.csv:COLUMN
+    groups:str=None,
+    # Share of the stills that are measured on, where they are split; default: .3
+    val:float=None,
     pilot_steps:int=None, # Of the pilot; 0: none; default: 60
     runs:int=None, # Draws of the labelled stills; default: 10
     arch:str=None, # A name in torchvision or timm; default: resnet34
     weights:str=None, # imagenet, random, or a path; default: imagenet
     size:int=None, # Side of the frames (pixels); default: the recipe's, which is 128
-    proximity:str=None, # Distance of pairs: frames, or seconds such as '0.5 s'; default: within stretches whose subject stays
-    recipe:str=None, # thorough: three times as long, larger pictures, nothing frozen; for a GPU or a night
+    # Distance of pairs: frames, or seconds such as '0.5
+    # s'; default: within stretches whose subject stays
+    proximity:str=None,
+    # thorough: three times as long, larger
+    # pictures, nothing frozen; for a GPU or a night
+    recipe:str=None,
     epochs:int=None, # Passes over all frames; default: the recipe's, which is 4
     steps:int=None, # Batches in all, instead of epochs
     bs:int=None, # Pairs a batch; default: 128

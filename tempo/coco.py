@@ -33,14 +33,17 @@ def _runs(counts):
     "Compressed run lengths as whole numbers; None where the text is no such thing"
     c = np.frombuffer(counts.encode('utf-8', 'surrogatepass') if isinstance(counts, str) else counts, np.uint8).astype(np.int64)-48
     if not len(c) or c.min()<0 or c.max()>63 or c[-1]&32: return None
-    ends = np.flatnonzero(c<32)                                     # the last character of each number
+    # the last character of each number
+    ends = np.flatnonzero(c<32)
     starts = np.r_[0, ends[:-1]+1]
     length = ends-starts+1
-    if length.max()>6: return None                                  # 30 bits are more pixels than a picture has
+    # 30 bits are more pixels than a picture has
+    if length.max()>6: return None
     place = np.arange(len(c))-np.repeat(starts, length)
     runs = np.add.reduceat((c&31)<<(5*place), starts)
     runs -= np.where(c[ends]&16, 1<<(5*length), 0)                  # a sign
-    for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])  # each is kept as what it differs by from the last but one
+    # each is kept as what it differs by from the last but one
+    for first in (1,2): runs[first::2] = np.cumsum(runs[first::2])
     return runs
 
 # %% ../nbs/05a_coco.ipynb #005b6bbb
@@ -92,7 +95,9 @@ def _class_and_crowd(value, cityscapes):
 
 def instances(
     file, # A class-id PNG, or one of Cityscapes' instanceIds
-    void:bool=None, # Whether 255 is the border that belongs to nobody; None: unless nothing but 255 is there
+    # Whether 255 is the border that belongs to
+    # nobody; None: unless nothing but 255 is there
+    void:bool=None,
 )->list: # (class id, mask (H,W) bool, crowd 0 or 1) of each
     "What a mask file holds"
     ids = read_ids(file)
@@ -107,7 +112,8 @@ def instances(
     return out
 
 # %% ../nbs/05a_coco.ipynb #7aec23e1
-_NO_PICTURES = ('_instanceIds','_labelIds','_color')  # endings of Cityscapes' files that are no pictures
+# endings of Cityscapes' files that are no pictures
+_NO_PICTURES = ('_instanceIds','_labelIds','_color')
 
 def _by_path_and_name(images, root):
     "Pictures by their path below `root`, and by their name; both without endings"
@@ -288,7 +294,8 @@ def _read_parts_of(file):
 def _below(name, images):
     "The path that a `file_name` means below `images`, also with backslashes; None where it leads out of that folder"
     if '\\' in name and not (Path(images)/name).is_file(): name = name.replace('\\', '/')
-    if os.path.isabs(name): return Path(name)             # of another machine: looked for by its name
+    # of another machine: looked for by its name
+    if os.path.isabs(name): return Path(name)
     path = os.path.relpath(os.path.join(images, name), images)
     return None if path.split(os.sep)[0]==os.pardir else Path(path)
 
@@ -364,7 +371,8 @@ def _check_named(ids, classes):
 # %% ../nbs/05a_coco.ipynb #941e9af1
 def class_names(
     found, # [(picture, [annotation …])] of all splits
-    classes=None, # None, one name for all, a list of names of ids 1, 2, …, or a dict {id: name}
+    # None, one name for all, a list of names of ids 1, 2, …, or a dict {id: name}
+    classes=None,
     known=None, # {id: name} as a file gives them
 )->dict: # {id: name}
     "Names of the class ids"
@@ -398,7 +406,8 @@ def _refuse_leak(splits):
             raise ValueError(f"{same}: what is measured on must not be learnt from. Remove one of the two.")
 
 # %% ../nbs/05a_coco.ipynb #f8564336
-MADE_HERE = 'made by tempo.coco.masks_to_coco'     # how a file's `info` says that it is ours, whole and checked
+# how a file's `info` says that it is ours, whole and checked
+MADE_HERE = 'made by tempo.coco.masks_to_coco'
 
 def _check_size(f, size, h, w):
     "A mask of the size [H,W] fits its picture `f`"
@@ -413,7 +422,8 @@ def _info(root, folder):
 # %% ../nbs/05a_coco.ipynb #7d0956ef
 def _dataset(found, names, root, folder):
     "COCO's dict; pictures are named relative to `root`, and `root` relative to `folder`"
-    ids = {n: i for i,n in sorted(names.items(), reverse=True)}                     # one id a name: the smallest
+    # one id a name: the smallest
+    ids = {n: i for i,n in sorted(names.items(), reverse=True)}
     images, anns = [], []
     for k,(f,own) in enumerate(found, 1):
         w,h = picture_size(f)
@@ -517,7 +527,8 @@ def _all_faults(d, root=None):
 
 def check_coco(
     data, # A COCO file, or its dict
-    images=None, # Folder of the pictures; None: as the file says, else where the file lies
+    # Folder of the pictures; None: as the file says, else where the file lies
+    images=None,
 ):
     "Raise an error that lists what is wrong with a COCO data set"
     d = data if isinstance(data, dict) else read_coco(data)
@@ -586,7 +597,8 @@ def _read_all(parts, images):
         _refuse_renamed(m, names, known)
         known |= names
     if known: return found, known
-    drawn = _without_void(sum(found.values(), []))        # all splits together say what 255 is
+    # all splits together say what 255 is
+    drawn = _without_void(sum(found.values(), []))
     ends = np.cumsum([0, *map(len, found.values())])
     return {split: drawn[a:b] for split,a,b in zip(found, ends, ends[1:])}, known
 
@@ -599,9 +611,15 @@ def _write_all(sets):
 # %% ../nbs/05a_coco.ipynb #1291a338
 def masks_to_coco(
     images, # Folder; pictures are searched below it
-    masks, # Folder of class-id PNGs or of Cityscapes' gtFine files, with train/ and val/ or without; a COCO JSON file, or a folder of `instances_*.json`
-    path, # What to write: a .json file, or a folder, which gets `annotations/instances_*.json` for each split
-    classes=None, # Names: None for the folders' or the ids, one name for all, a list for ids 1, 2, …, or a dict {id: name} of those wanted
+    # Folder of class-id PNGs or of Cityscapes' gtFine files, with train/ and
+    # val/ or without; a COCO JSON file, or a folder of `instances_*.json`
+    masks,
+    # What to write: a .json file, or a folder, which
+    # gets `annotations/instances_*.json` for each split
+    path,
+    # Names: None for the folders' or the ids, one name for all, a
+    # list for ids 1, 2, …, or a dict {id: name} of those wanted
+    classes=None,
 )->Path: # `path`
     "One validated COCO data set; nothing is written unless all of it is right"
     images, masks, path = Path(images), Path(masks), Path(path)
@@ -615,7 +633,8 @@ def masks_to_coco(
     for split,pictures in found.items():
         f = path if single else path/'annotations'/f"instances_{split or 'all'}.json"
         sets[f] = _dataset(pictures, names, images, _home(f))
-    for f,d in sets.items(): _refuse_faults(f, _all_faults(d))      # the pictures were just read
+    # the pictures were just read
+    for f,d in sets.items(): _refuse_faults(f, _all_faults(d))
     _write_all(sets)
     return path
 
@@ -668,11 +687,13 @@ def split_coco(
 # %% ../nbs/05a_coco.ipynb #5480b1b5
 def _precisions(truth, preds, kind):
     "pycocotools' precisions of boxes ('bbox') or masks ('segm'): (ten thresholds, classes)"
-    ps = [{k:v for k,v in p.items() if k!='bbox' or kind=='bbox'} for p in preds]          # areas of masks, where masks are judged
+    # areas of masks, where masks are judged
+    ps = [{k:v for k,v in p.items() if k!='bbox' or kind=='bbox'} for p in preds]
     e = _coco('cocoeval').COCOeval(truth, truth.loadRes(ps), kind)
     e.evaluate()
     e.accumulate()
-    p = e.eval['precision'][:,:,:,0,-1]                                                    # (thresholds, recalls, classes)
+    # (thresholds, recalls, classes)
+    p = e.eval['precision'][:,:,:,0,-1]
     return np.where(p<0, np.nan, p).mean(1)
 
 def _scored(d, preds):
@@ -697,8 +718,12 @@ def _check_predictions(preds):
 
 def coco_ap(
     truth, # A COCO file or its dict
-    preds:list, # Dicts of image_id, category_id, bbox (x,y,w,h, pixels), score and segmentation (run lengths)
-)->dict: # bbox, bbox50, segm, segm50: shares; classes: {name: mask AP}, None where a class has no instance
+    # Dicts of image_id, category_id, bbox (x,y,w,h,
+    # pixels), score and segmentation (run lengths)
+    preds:list,
+# bbox, bbox50, segm, segm50: shares; classes: {name:
+# mask AP}, None where a class has no instance
+)->dict:
     "Average precision of boxes and masks, as COCO defines it"
     d = _truth(truth)
     _check_predictions(preds)
@@ -771,10 +796,12 @@ def _worth_drawing(anns, image_id, score):
 # %% ../nbs/05a_coco.ipynb #a7d8cbc2
 def show_results(
     truth, # A COCO file
-    *preds, # Lists of predictions, as `coco_ap` takes them; each gets a row under the truth
+    # Lists of predictions, as `coco_ap` takes them; each gets a row under the truth
+    *preds,
     names=(), # What to write beside those rows
     n:int=6, # Pictures, evenly spread over the file
-    score:float=.5, # Predictions below are left out; the best one of a picture is always shown
+    # Predictions below are left out; the best one of a picture is always shown
+    score:float=.5,
 ): # The figure
     "Masks, boxes and scores beside the truth"
     import matplotlib.pyplot as plt, seaborn as sns

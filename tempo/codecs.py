@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 # %% ../nbs/00m_codecs.ipynb #ecf13dd3
-CODECS = dict(raw='u8', jpeg='mjpg')   # name -> ending of the files that hold frames in this way
+# name -> ending of the files that hold frames in this way
+CODECS = dict(raw='u8', jpeg='mjpg')
 QUALITY = 90
 
 def check_codec(
@@ -68,7 +69,8 @@ class Packing:
 def picture_places(
     data, # All bytes of a file of pictures, as an array of uint8
     n:int, # Frames in it
-)->np.ndarray: # (n+1,) where each begins, and the end of the last; within `data`, without a copy
+# (n+1,) where each begins, and the end of the last; within `data`, without a copy
+)->np.ndarray:
     "The table behind the pictures"
     size = 8*(n+1)
     places = data[-size:].view('<i8') if len(data)>size else np.zeros(2)
@@ -121,7 +123,9 @@ def expected_bytes(
     codec:str, # One of `CODECS`
     frames:int, # How many
     size:int, # Side (pixels)
-)->int: # Bytes; for JPEG a cautious guess: video of a camera takes half of it, noise three times as much
+# Bytes; for JPEG a cautious guess: video of a
+# camera takes half of it, noise three times as much
+)->int:
     "What frames will take, before there are any"
     raw = raw_bytes(frames, size)
     return raw if codec=='raw' else raw//6

@@ -19,7 +19,8 @@ from .utils import clear_errors
 def spell_flags(
     argv:list, # Words of a command line
     dashes:bool=False, # Whether the parser wants `--save-model`; else `--save_model`
-    aliases:dict=None, # {another name of a flag: the parameter's name}, with underscores
+    # {another name of a flag: the parameter's name}, with underscores
+    aliases:dict=None,
 )->list: # The same words, every flag in the parser's spelling
     "Flags as the parser spells them"
     def spelt(word):
@@ -96,7 +97,8 @@ class LogLines:
         every:float=60., # Seconds between two lines of a bar; infinity: none
     ):
         self.stream, self.every = stream, every
-        self.line, self.over = '', False       # what stands on this line, and whether it is about to be redrawn
+        # what stands on this line, and whether it is about to be redrawn
+        self.line, self.over = '', False
         self.bar, self.said = False, time.monotonic()
 
     def __getattr__(self, name): return getattr(self.stream, name)
@@ -105,7 +107,8 @@ class LogLines:
         text:str, # Any part of a line, or several lines
     )->int: # Its length
         "Pass on whole lines; of a bar what stands there when its time has come"
-        if self.bar and text and text[0] not in '\r\n':      # somebody else speaks while a bar stands
+        # somebody else speaks while a bar stands
+        if self.bar and text and text[0] not in '\r\n':
             self._redraw()
             self.bar = False
         for piece in re.findall(r'[\r\n]|[^\r\n]+', text): self._take(piece)
@@ -151,7 +154,8 @@ def _terminate(signum, frame):
 def _prepare_process():
     "What a command may do to its process, and an import may not"
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)    # fastai's import
+    # fastai's import
+    warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
     warnings.formatwarning = lambda message, *args, **kwargs: f'warning: {message}\n'
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')
     signal.signal(signal.SIGTERM, _terminate)
@@ -177,7 +181,8 @@ def _parse(f):
     return {name: given[name] for name in inspect.signature(f).parameters}, given['quiet']
 
 # %% ../nbs/00i_command.ipynb #50373d21
-_PREFIX = re.compile(r'Exception occured in `\w+` when calling event `\w+`:\s*')      # fastai's
+# fastai's
+_PREFIX = re.compile(r'Exception occured in `\w+` when calling event `\w+`:\s*')
 
 def _one_line(text):
     "What an error says, on one line and without fastai's prefix"
@@ -197,7 +202,8 @@ def _last_line(f):
     "Ctrl-C, SIGTERM and refusals end `f` with one line"
     can_go_on = 'resume' in inspect.signature(f).parameters or getattr(f, 'goes_on', False)
     stopped = f'{f.__name__}: stopped'+(f'. Go on with: {_typed(sys.argv, f.__name__)}' if can_go_on else '')
-    alone = os.environ.get('RANK', '0')=='0'       # of several processes the first one speaks
+    # of several processes the first one speaks
+    alone = os.environ.get('RANK', '0')=='0'
     try: yield
     except KeyboardInterrupt:
         if alone: print(stopped, file=sys.stderr)
@@ -232,9 +238,15 @@ def command(
     *,
     aliases:dict=None, # {another name of a flag: the parameter's name}
     examples=(), # Command lines, for `--help`
-    goes_on:bool=False, # Whether the same line, typed again, goes on with what was stopped; so it is where `resume` is a parameter
-    then=None, # What one types next, or {what the function returns: what one types next}; `{out}` stands for the value of that parameter
-): # `f`, which reads its parameters from the command line where it is called without any by a program
+    # Whether the same line, typed again, goes on with what
+    # was stopped; so it is where `resume` is a parameter
+    goes_on:bool=False,
+    # What one types next, or {what the function returns: what one
+    # types next}; `{out}` stands for the value of that parameter
+    then=None,
+# `f`, which reads its parameters from the command
+# line where it is called without any by a program
+):
     "Make a console command of a function; called from Python, it is the function that it was"
     if f is None: return functools.partial(command, aliases=aliases, examples=examples, goes_on=goes_on, then=then)
     clear = clear_errors(f)
@@ -276,7 +288,8 @@ def read_command(
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name==name), None)
     if node is None: raise ValueError(f'{module} has no command {name}')
     try: f = _signature(path, node)
-    except NameError: return getattr(importlib.import_module(module), name)      # a default that only the module knows
+    # a default that only the module knows
+    except NameError: return getattr(importlib.import_module(module), name)
     said = dict(aliases={}, examples=(), goes_on=False, then=None) | _decorator(node)
     for key,value in said.items(): setattr(f, key, value)
     return f

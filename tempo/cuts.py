@@ -56,7 +56,8 @@ def _across_two(d2):
 # %% ../nbs/00b_cuts.ipynb #c58ae8f4
 def cut_scores(
     d1, # (n,) distance of each frame from the one before it; the first is ignored
-    d2, # (n,) distance of each frame from the one before that; the first two are ignored
+    # (n,) distance of each frame from the one before that; the first two are ignored
+    d2,
     floor:float=4, # What counts as noise (of 255)
 )->np.ndarray: # (n,) score of a cut before each frame; 0 for the first
     "How far the change before each frame stands out from the changes around it"
@@ -98,9 +99,12 @@ def _span(clip, n):
 # %% ../nbs/00b_cuts.ipynb #7a0eb774
 def find_cuts(
     frames, # A `FrameStore`, or an array (T,H,W,3) of uint8
-    clip=None, # Look at these frames only: a `Clip` or (lo, hi); None: at each clip of a store, at all of an array
+    # Look at these frames only: a `Clip` or (lo, hi);
+    # None: at each clip of a store, at all of an array
+    clip=None,
     *,
-    threshold:float=1.65, # How many times its surroundings a change must be: higher finds fewer cuts
+    # How many times its surroundings a change must be: higher finds fewer cuts
+    threshold:float=1.65,
     chunk:int=256, # Frames read at a time
 )->list: # The first frame of each new scene, as `frames` counts
     "Where the scene changes inside clips"
@@ -115,14 +119,17 @@ def find_cuts(
 # %% ../nbs/00b_cuts.ipynb #91f7acd6
 def _part(c, lo, hi):
     "The frames [lo,hi) of the store, all in clip `c`, as a clip of its own"
-    step = (c.last-c.first)/max(1, len(c)-1)       # a thinned store skips frames of the file
+    # a thinned store skips frames of the file
+    step = (c.last-c.first)/max(1, len(c)-1)
     first = c.first+round((lo-c.lo)*step)
     last = c.first+round((hi-1-c.lo)*step)
     return replace(c, lo=lo, hi=hi, first=first, last=last)
 
 def split_clip(
     c:Clip, # A clip
-    cuts, # First frames of new scenes, as the store counts; those outside the clip are ignored
+    # First frames of new scenes, as the store
+    # counts; those outside the clip are ignored
+    cuts,
     min_frames:int=2, # Scenes of fewer frames are left out
 )->list: # `Clip`s
     "The scenes of a clip"
@@ -153,7 +160,8 @@ def _cuts_of(store, threshold):
 def split_cuts(
     store, # A `FrameStore`
     *,
-    threshold:float=1.65, # How many times its surroundings a change must be: higher finds fewer cuts
+    # How many times its surroundings a change must be: higher finds fewer cuts
+    threshold:float=1.65,
     min_frames:int=2, # Scenes of fewer frames are left out
 )->FrameStore: # On the same files, with a clip for each scene
     "End clips where the scene changes, so that no pair crosses a cut"

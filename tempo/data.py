@@ -17,7 +17,8 @@ from fastcore.all import *
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 from tqdm import tqdm
-# Names that once stood in this module can still be imported from it, so not all of these are used below
+# Names that once stood in this module can still be
+# imported from it, so not all of these are used below
 from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expected_bytes, from_jpegs, picture_places, raw_bytes
 from .groups import group_names, split_groups
 from .utils import abandoned, as_size, clear_errors, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
@@ -55,7 +56,8 @@ def _next_frame(frames, index, path, salvage):
     try: return next(frames)
     except StopIteration: return None, None
     except Unproven: raise      # PyAV will read the file again
-    except Exception as e:      # a picture that cannot be opened, or what a decoder raises: all mean damage here
+    # a picture that cannot be opened, or what a decoder raises: all mean damage here
+    except Exception as e:
         if salvage and index: return None, f'unreadable after frame {index[-1]}'
         raise ValueError(_damaged(path, f'the decoder stopped after {len(index)} frames')) from e
 
@@ -123,7 +125,9 @@ def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None, codec
 # %% ../nbs/00_data.ipynb #5d341d8d
 def write_shard(
     path, # A video file, or a folder of frames
-    dst, # Where to: `dst`.u8 holds raw frames, `dst`.mjpg JPEG pictures, `dst`.json the facts
+    # Where to: `dst`.u8 holds raw frames,
+    # `dst`.mjpg JPEG pictures, `dst`.json the facts
+    dst,
     *,
     size:int, # Side of the square frames (pixels)
     fps:float=None, # Thin to this many frames a second
@@ -134,7 +138,8 @@ def write_shard(
     report=noop, # Called with the number of frames written, now and then
     codec:str='raw', # 'raw' or 'jpeg'
     quality:int=QUALITY, # Of JPEG pictures
-)->dict: # file, n, fps, first, last, damaged, parts, lost, digest; bytes, of JPEG pictures
+# file, n, fps, first, last, damaged, parts, lost, digest; bytes, of JPEG pictures
+)->dict:
     "Decode one source into one shard; nothing is left behind when it fails"
     read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
     with lent_file(f'{dst}.{CODECS[codec]}') as tmp:
@@ -186,13 +191,15 @@ def _map_bytes(f, n):
     at = _libc().mmap(None, n, mmap.PROT_READ, mmap.MAP_SHARED, f.fileno(), 0)
     if at==ctypes.c_void_p(-1).value: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f.name)
     mapped = (ctypes.c_ubyte*n).from_address(at)
-    weakref.finalize(mapped, _libc().munmap, at, n).atexit = False           # when nobody uses them any more
+    # when nobody uses them any more
+    weakref.finalize(mapped, _libc().munmap, at, n).atexit = False
     tell = _madvise()
     return mapped, lambda what, first, n: tell(at+first, n, what)
 
 # %% ../nbs/00_data.ipynb #b1bdb49d
 _AGAIN = "Build the store again: finished shards are kept."
-_RANDOM, _WILLNEED = (getattr(mmap, f'MADV_{name}', None) for name in ('RANDOM','WILLNEED'))      # None on Windows
+# None on Windows
+_RANDOM, _WILLNEED = (getattr(mmap, f'MADV_{name}', None) for name in ('RANDOM','WILLNEED'))
 
 class _Shard:
     "Frames of one shard, mapped, with the advice that they will be read at random"
@@ -273,12 +280,16 @@ class FrameStore:
         self.clips = [Clip(**c) for c in index['clips']]
         self.codec = index['settings'].get('codec', 'raw')
         self._shards = _Shards(self.path, index['shards'], s, self.codec)
-        self._begins = np.cumsum([0]+[n for _,n in index['shards']])     # the first frame of each shard, and the end
-        self._seen = np.zeros(len(self), bool)                           # frames that were read, and so are in memory
-        hold_folder(self.path, self)                                     # nobody clears it meanwhile
+        # the first frame of each shard, and the end
+        self._begins = np.cumsum([0]+[n for _,n in index['shards']])
+        # frames that were read, and so are in memory
+        self._seen = np.zeros(len(self), bool)
+        # nobody clears it meanwhile
+        hold_folder(self.path, self)
 
     def __len__(self): return int(self._begins[-1])
-    def __reduce__(self): return FrameStore, (self.path, self.index)     # another process maps the shards itself
+    # another process maps the shards itself
+    def __reduce__(self): return FrameStore, (self.path, self.index)
     @property
     def shape(self):
         "(frames, size, size, 3), as an array has it"
@@ -329,7 +340,8 @@ def _rows_at(at, n):
     if span*n>=_WIDEST:
         each = np.split(at, len(at))
         return np.concatenate([_rows_at(a, n) for a in each])
-    everywhere = np.asarray(_Memory(lo, (span,n), (1,1)))           # row k begins at byte k
+    # row k begins at byte k
+    everywhere = np.asarray(_Memory(lo, (span,n), (1,1)))
     return everywhere[at-lo]
 
 # %% ../nbs/00_data.ipynb #75e54610
@@ -353,7 +365,8 @@ def _gather(self:FrameStore, i):
     "Copies of frames, one operation for all"
     shards = np.searchsorted(self._begins, i, 'right')-1
     used, which = np.unique(shards, return_inverse=True)
-    held = [self._shards[s] for s in used.tolist()]         # mapped for as long as they are read
+    # mapped for as long as they are read
+    held = [self._shards[s] for s in used.tolist()]
     n = self.size**2*3                                      # bytes a frame
     first = np.array([shard.at for shard in held])
     rows = _rows_at(first[which]+(i-self._begins[shards])*n, n)
@@ -449,7 +462,8 @@ def _read_index(f):
     "What an `index.json` holds, if it can be one"
     try:
         index = json.loads(f.read_bytes())
-        digest = index.pop('digest', None)       # none in an index of before, or made by hand
+        # none in an index of before, or made by hand
+        digest = index.pop('digest', None)
         damaged = digest not in (None, _digest(0, index))
         why = 'its digest says otherwise; take that out if you edited the file yourself' if damaged else _index_problem(index)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e: why = f'{type(e).__name__}: {e}'
@@ -520,9 +534,11 @@ def _decode_in_process(job, report, idle):
         print(json.dumps(job), file=p.stdin, flush=True)
         for line in p.stdout:
             said = json.loads(line)
-            alive = 'frames' not in said                 # it has come to the end of its job
+            # it has come to the end of its job
+            alive = 'frames' not in said
             if 'error' in said: raise ValueError(said['error'])
-            if 'disk' in said: raise OSError(said['disk'])       # no damage of the file, and nothing to salvage
+            # no damage of the file, and nothing to salvage
+            if 'disk' in said: raise OSError(said['disk'])
             if 'done' in said: return said['done']
             report(said['frames'])
         raise ValueError(f"{job['path']} crashed the decoder (exit code {p.wait()}). Re-encode it or leave it out.")
@@ -536,13 +552,16 @@ class _Decoding:
     def __init__(self, total, workers, on_error, show):
         self.workers, self.on_error = workers, on_error
         self.bar = tqdm(total=total, unit='frame', disable=not show, desc='decoding')
-        self.done, self.bad = {}, {}                      # by path: frames written, and what was wrong
-        self.idle = []                                    # processes that wait for a job
+        # by path: frames written, and what was wrong
+        self.done, self.bad = {}, {}
+        # processes that wait for a job
+        self.idle = []
         self.stop = threading.Event()
 
     def report(self, path, n):
         "Note that `n` frames of a file are written"
-        if self.stop.is_set(): raise InterruptedError('another file failed, or somebody stopped it')      # not a ValueError: nothing is salvaged then
+        # not a ValueError: nothing is salvaged then
+        if self.stop.is_set(): raise InterruptedError('another file failed, or somebody stopped it')
         self.bar.update(n-self.done.get(path, 0))
         self.done[path] = n
 
@@ -663,7 +682,8 @@ def _check_splits(splits):
 # %% ../nbs/00_data.ipynb #7f61a3bf
 def _split_clips(clips, splits, seed):
     "Give whole clips to the splits, in an order that `seed` draws"
-    files = list(dict.fromkeys(c.file for c in clips))                    # the clips of one file stay together
+    # the clips of one file stay together
+    files = list(dict.fromkeys(c.file for c in clips))
     order = np.random.default_rng(seed).permutation(len(files))
     edges = np.cumsum([0,*splits.values()])*len(files)
     edges = edges.round().astype(int)
@@ -793,7 +813,8 @@ def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers,
     todo, bad = _missing_shards(named, path, settings['size'], on_error, progress, probe)
     with told_in_words(path): (path/'shards').mkdir(parents=True, exist_ok=True)
     try:
-        with told_in_words(path), FileLock(path/'.lock'):     # a second builder waits here, then finds the work done
+        # a second builder waits here, then finds the work done
+        with told_in_words(path), FileLock(path/'.lock'):
             return cls._decode_and_finish(named, path, settings, todo, bad, index_of, on_error, workers, progress)
     finally:
         if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
@@ -869,21 +890,28 @@ def _check_place(path):
 # %% ../nbs/00_data.ipynb #a1bcfc8f
 @patch(cls_method=True)
 def build(cls:FrameStore,
-    source, # A video, a folder of videos, a folder (of folders) of frames, or a list of these
-    path=None, # The store's folder; None: one in the user's cache that belongs to this source
+    # A video, a folder of videos, a folder (of folders) of frames, or a list of these
+    source,
+    # The store's folder; None: one in the user's cache that belongs to this source
+    path=None,
     size:int=128, # Side of the square frames (pixels)
     *,
     splits:dict=None, # Share of the clips by name, such as {'train':.8, 'val':.2}
     fps:float=None, # Thin to this many frames a second; None keeps all
     fit:str='crop', # 'crop' the centre or 'pad' with black
-    label=None, # A pattern with one group, or a function of the path, that gives a clip's class
-    groups=None, # Patient, camera or recording of a clip, as for `group_names`: splits then get whole groups
-    on_error:str='raise', # A damaged file: 'raise', or 'skip' it and keep what can be saved
+    # A pattern with one group, or a function of the path, that gives a clip's class
+    label=None,
+    # Patient, camera or recording of a clip, as for
+    # `group_names`: splits then get whole groups
+    groups=None,
+    # A damaged file: 'raise', or 'skip' it and keep what can be saved
+    on_error:str='raise',
     workers:int=None, # Processes that decode; None: one a core, 0: decode here
     progress:bool=True, # Show a progress bar
     seed:int=0, # Draws the splits
     rate:float=None, # Frames a second of folders of frames, which no header says
-    codec:str=None, # 'raw', or 'jpeg'; None: as the store that is there, else raw while that is small
+    # 'raw', or 'jpeg'; None: as the store that is there, else raw while that is small
+    codec:str=None,
     quality:int=QUALITY, # Of JPEG pictures, 1 to 100
 )->'FrameStore':
     "Decode `source` once; built again from the same input, it opens what is there"
@@ -898,7 +926,8 @@ def build(cls:FrameStore,
     labels = {f: _label_of(label, f) for f in sources}
     groups = None if groups is None else _clip_groups(sources, groups, source)
     if splits: _check_splits(splits)
-    if splits and groups: split_groups(list(groups.values()), splits)                   # refused before anything is decoded
+    # refused before anything is decoded
+    if splits and groups: split_groups(list(groups.values()), splits)
     index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed, groups=groups)
     return cls._build(sources, path, settings, index_of, on_error, workers, progress, probe)
 
@@ -906,7 +935,9 @@ def build(cls:FrameStore,
 @patch
 def verify(self:FrameStore,
     progress:bool=False, # Show a progress bar where it takes long
-)->int: # Number of shards that were compared; those of earlier versions have no digest, and only their length is known
+# Number of shards that were compared; those of earlier
+# versions have no digest, and only their length is known
+)->int:
     "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
     names = [name for name,_ in self.index['shards']]
     same = _each_same(self.path, names, self.size, progress)
@@ -917,7 +948,8 @@ def verify(self:FrameStore,
     return sum(d is not None for d in self.digests().values())
 
 @patch
-def digests(self:FrameStore)->dict: # {name of a shard: eight hexadecimal digits}; None for shards of earlier versions
+# {name of a shard: eight hexadecimal digits}; None for shards of earlier versions
+def digests(self:FrameStore)->dict:
     "The digest of each shard, as it was taken when it was written"
     names = [name for name,_ in self.index['shards']]
     return {name: (_facts(self.path, name) or {}).get('digest') for name in names}

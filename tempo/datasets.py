@@ -27,7 +27,8 @@ class Source:
     file: str = None  # Name of the archive on this machine
     size: int = None  # Size of the archive (bytes), where it is known
     sha256: str = None  # Its digest (64 hexadecimal digits), where it is known
-    make: callable = None  # Called with the folder and `progress`: for a set that is made, not fetched
+    # Called with the folder and `progress`: for a set that is made, not fetched
+    make: callable = None
 
 # %% ../nbs/00c_datasets.ipynb #622d784e
 DATASETS = {
@@ -142,7 +143,8 @@ def _locked(folder):
             finally:
                 if not list(folder.glob('*.part')): shutil.rmtree(folder, ignore_errors=True)
     finally:
-        with suppress(OSError): lock.unlink()     # someone who waits has it open, and needs no more than that
+        # someone who waits has it open, and needs no more than that
+        with suppress(OSError): lock.unlink()
 
 # %% ../nbs/00c_datasets.ipynb #c9ac5f48
 def _matching(path, size, sha256, what, way_out):
@@ -194,7 +196,8 @@ _Member = namedtuple('_Member', 'name kind size open')
 
 def _zip_kind(info):
     "The kind of a member of a zip"
-    mode = info.external_attr>>16      # what Unix knows of the file; 0 from other systems
+    # what Unix knows of the file; 0 from other systems
+    mode = info.external_attr>>16
     if info.flag_bits&1: return 'is encrypted'
     if stat.S_ISLNK(mode): return 'is a link'
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR): return 'is a device or a pipe'
@@ -232,7 +235,8 @@ def _tar_members(t):
     if t.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it ends in the middle')
     for _ in range(64):
         rest = t.fileobj.read(1<<20)
-        if not rest: return                                 # only now has gzip compared its checksum
+        # only now has gzip compared its checksum
+        if not rest: return
         if rest.strip(b'\0'): break
     raise tarfile.ReadError('it goes on after its end')
 
@@ -273,7 +277,8 @@ def _place(parts):
 def _collides(parts, folder, seen):
     "Whether a member would lie on top of another; `seen`: place → is it a folder"
     *above,own = [_place(parts[:i+1]) for i in range(len(parts))]
-    if not all(seen.setdefault(place, True) for place in above): return True     # below a file
+    # below a file
+    if not all(seen.setdefault(place, True) for place in above): return True
     if folder: return not seen.setdefault(own, True)
     return own in seen or seen.setdefault(own, False)
 

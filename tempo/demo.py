@@ -24,7 +24,8 @@ def demo_eval(
     start:str, # 'imagenet' or 'random'
     ns=(1,5,20), # Labels per class
     runs:int=10, # Draws of the labelled stills
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with
+    # Side of the pictures (pixels); None: what the backbone was saved with
+    size:int=None,
 )->list: # `EvalResult`s
     "Random, the start, and Tempo, side by side"
     names = {'random': 'random'}
@@ -75,7 +76,8 @@ def run_demo(
     frames:int=100, # Frames a clip
     size:int=96, # Side of the frames (pixels)
     arch:str=LITE0, # A name in torchvision or timm
-    weights:str=None, # 'imagenet' or 'random'; None: ImageNet where the `lite` extra is installed
+    # 'imagenet' or 'random'; None: ImageNet where the `lite` extra is installed
+    weights:str=None,
     steps:int=170, # Batches of pre-training
     bs:int=64, # Pairs a batch
     ns=(1,5,20), # Labels per class

@@ -202,7 +202,9 @@ def detectron2_config(
     n_classes:int, # Classes without the background
     *,
     small:bool=False, # For a processor; False: `mask_rcnn_R_50_FPN_3x`
-    size:int=None, # Short side of the pictures (pixels); None: 640 to 800 as detectron2 does, 128 if small
+    # Short side of the pictures (pixels); None:
+    # 640 to 800 as detectron2 does, 128 if small
+    size:int=None,
 ): # detectron2's CfgNode
     "Mask R-CNN on this backbone"
     need_detectron2()
@@ -335,7 +337,8 @@ def train_detectron2(
     val, # COCO file to measure on
     *,
     out, # Folder of this run
-    record, # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+    # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+    record,
     iters:int, # Iterations
     bs:int, # Pictures an iteration
     lr:float, # Learning rate, constant after the warm-up

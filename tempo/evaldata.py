@@ -24,8 +24,10 @@ class EvalData:
     train: Stills  # To learn from
     test: Stills  # To measure on
     path: str = ''  # The folder they come from
-    masks: np.ndarray = field(default=None, repr=False)  # (M,size,size) bool: the object in each still of `test`; None where there are none
-    doubles: pd.DataFrame = field(default=None, repr=False)  # As `near_duplicates` of the two gives it; None: not looked for
+    # (M,size,size) bool: the object in each still of `test`; None where there are none
+    masks: np.ndarray = field(default=None, repr=False)
+    # As `near_duplicates` of the two gives it; None: not looked for
+    doubles: pd.DataFrame = field(default=None, repr=False)
 
     @property
     def classes(self):
@@ -37,7 +39,9 @@ class EvalData:
         return self.train.images.shape[1]
 
 # %% ../nbs/03d_evaldata.ipynb #9a810d88
-def _warn_of_doubles(doubles, n): # names some of the test stills that are nearly the same as a training still; n are measured on
+# names some of the test stills that are nearly
+# the same as a training still; n are measured on
+def _warn_of_doubles(doubles, n):
     if not len(doubles): return
     first = [f'{r.test} and {r.train}' for r in doubles.head(2).itertuples()]
     count = f'{len(doubles)} of {n} test stills look nearly the same as a training still'
@@ -52,7 +56,8 @@ def _read(data, size, test, masks, groups, memory): # the stills of a folder
     _warn_of_doubles(doubles, len(te))
     return EvalData(tr, te, str(data), found, doubles)
 
-def _checked(data, size, test, masks, groups): # an `EvalData`, if it is what was asked for
+# an `EvalData`, if it is what was asked for
+def _checked(data, size, test, masks, groups):
     if size and size!=data.size:
         raise ValueError(f"data was loaded at {data.size} pixels and size={size} was asked for: load it at that size, or give the folder")
     if test: raise ValueError(f"data is loaded already, and test={test!r} chooses among folders: give test to load_eval_data, or give the folder")
@@ -64,13 +69,20 @@ def _checked(data, size, test, masks, groups): # an `EvalData`, if it is what wa
 _kept = []      # for each `loaded_once` (below) that is open: what was loaded within it
 
 def load_eval_data(
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`, which is returned as it is
+    # A folder with `train/<class>/` and `val/<class>/` or
+    # `test/<class>/`, or an `EvalData`, which is returned as it is
+    data,
     size:int=None, # Side of the pictures (pixels); None: 128, or what an `EvalData` has
     *,
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
-    masks:bool=None, # Load the masks of the stills measured on: True: they are needed; None: where there are some; False: never
-    groups=None, # What belongs together, as for `group_names`; a group on both sides is refused
-    memory:float=IN_MEMORY, # What the pictures of a side may take (bytes); more are read as they are needed
+    # Which folder to measure on; None: `val` where there is one, else `test`
+    test:str=None,
+    # Load the masks of the stills measured on: True: they
+    # are needed; None: where there are some; False: never
+    masks:bool=None,
+    # What belongs together, as for `group_names`; a group on both sides is refused
+    groups=None,
+    # What the pictures of a side may take (bytes); more are read as they are needed
+    memory:float=IN_MEMORY,
 )->EvalData:
     "The stills of a folder, loaded once"
     if isinstance(data, EvalData): return _checked(data, size, test, masks, groups)
@@ -90,15 +102,24 @@ def loaded_once():
 # %% ../nbs/03d_evaldata.ipynb #4832d66d
 def eval_setup(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
+    # A folder with `train/<class>/` and `val/<class>/`
+    # or `test/<class>/`, or an `EvalData`
+    data,
     *,
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with, or what an `EvalData` has
+    # Side of the pictures (pixels); None: what the
+    # backbone was saved with, or what an `EvalData` has
+    size:int=None,
     arch:str=None, # Architecture, for 'imagenet' and 'random'
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
-    groups=None, # What belongs together, as for `group_names`: a group on both sides is refused, and intervals are over groups
+    # Which folder to measure on; None: `val` where there is one, else `test`
+    test:str=None,
+    # What belongs together, as for `group_names`: a group on
+    # both sides is refused, and intervals are over groups
+    groups=None,
     name:str=None, # Name in tables and plots; None: the file's, or the architecture's
     device=None, # Where to compute; None: on the GPU, if there is one
-)->tuple: # The backbone, the stills to learn from, those to measure on, and `EvalResult`'s name, classes, groups and info
+# The backbone, the stills to learn from, those to measure
+# on, and `EvalResult`'s name, classes, groups and info
+)->tuple:
     "What every evaluation starts from"
     b = net_on(get_backbone(backbone, arch), device)
     if not isinstance(data, EvalData): size = size or b.size

@@ -41,14 +41,17 @@ def told_apart(
     backbone, # Pictures → features
     store, # A `FrameStore`
     pairs, # (n,2) frames of the same stretch each, from `stretch_pairs`
-    far, # (n,n) booleans: whether the second frame of pair k is far away from the first of pair i
+    # (n,n) booleans: whether the second frame of
+    # pair k is far away from the first of pair i
+    far,
 )->np.ndarray: # (n,) shares from 0 to 1
     "For each pair, the share of far frames that look less alike"
     a,b = (extract_features(backbone, FrameSubset(store, frames)) for frames in pairs.T)
     mean = torch.cat([a,b]).mean(0)
     alike = (_centred(a, mean)@_centred(b, mean).T).numpy()
     own = alike.diagonal()[:,None]
-    less = (alike<own-1e-6) + .5*(abs(alike-own)<=1e-6)      # what looks exactly alike counts half
+    # what looks exactly alike counts half
+    less = (alike<own-1e-6) + .5*(abs(alike-own)<=1e-6)
     return (less*far).sum(1)/far.sum(1)
 
 # %% ../nbs/02g_evidence.ipynb #389951fa
@@ -86,14 +89,16 @@ class StretchProbe:
     def __len__(self): return len(self.firsts)
     def __call__(self,
         backbone, # Pictures → features
-    )->np.ndarray: # (n,) shares, one for each stretch; none where there is too little video
+    # (n,) shares, one for each stretch; none where there is too little video
+    )->np.ndarray:
         "How well `backbone` tells stretches apart"
         if not self.enough: return np.zeros(0)
         shares = told_apart(backbone, self.store, self.pairs, self.far)
         return np.array([s.mean() for s in np.split(shares, self.firsts[1:])])
 
 # %% ../nbs/02g_evidence.ipynb #ae2a5ccc
-FULL = .006   # gain, at the lower end of its interval, from which weights go as far as they may
+# gain, at the lower end of its interval, from which weights go as far as they may
+FULL = .006
 MOST = .85    # of the way from the start to the trained weights
 PLENTY = 600. # seconds of video from which its length is no bound
 LITTLE = .25  # of the way, after a training that was held to its start
@@ -101,11 +106,14 @@ LITTLE = .25  # of the way, after a training that was held to its start
 @dataclass
 class Evidence:
     "How well a network told stretches apart before training and after it"
-    before: np.ndarray = field(repr=False) # (n,) shares, one for each stretch; none where there are too few
+    # (n,) shares, one for each stretch; none where there are too few
+    before: np.ndarray = field(repr=False)
     after: np.ndarray = field(repr=False) # (n,) the same after training
     seconds: float=PLENTY # Of video
-    collapsed: bool=False # Whether training ended because every picture got the same features
-    held: bool=False # Whether training was held to its start, since features had collapsed before
+    # Whether training ended because every picture got the same features
+    collapsed: bool=False
+    # Whether training was held to its start, since features had collapsed before
+    held: bool=False
 
     @property
     def gain(self):

@@ -29,11 +29,13 @@ class Relevance:
     "Where one model's evidence lies, still by still"
     name: str # Of the model
     shares: np.ndarray # (M,) share of relevance on the object
-    positive: np.ndarray # (M,) the same with negative relevance dropped; NaN where nothing is positive
+    # (M,) the same with negative relevance dropped; NaN where nothing is positive
+    positive: np.ndarray
     kept: np.ndarray # (M,) what reached the pixels, as a share of what the features had
     preds: np.ndarray # (M,) predicted classes
     targets: np.ndarray # (M,) true classes
-    info: dict = field(default_factory=dict, repr=False) # Settings, and what else a row should say
+    # Settings, and what else a row should say
+    info: dict = field(default_factory=dict, repr=False)
     maps: np.ndarray = field(default=None, repr=False) # (M,H,W) heat maps
     model: nn.Module = field(default=None, repr=False) # The classifier
 
@@ -67,7 +69,8 @@ def relevance_of(
     masks, # (M,H,W) bool: the object
     *,
     name:str, # Of the model
-    ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
+    # Leave biases out of the shares, where a unit has other positive contributions
+    ignore_bias:bool=False,
     info:dict=None, # What else a row should say
 )->Relevance:
     "Where the evidence of one model lies, on these stills"
@@ -85,15 +88,21 @@ def relevance_of(
 # %% ../nbs/07_explain.ipynb #ed93c66c
 def relevance_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`; or an `EvalData` with masks
+    # A folder with `train/<class>/`, `val/<class>/` (or
+    # `test/`) and `masks/`; or an `EvalData` with masks
+    data,
     *,
     protocol:str='lbfgs', # Head: 'lbfgs' or 'thesis'
     samples_pc:int=None, # Labels per class that the head is fitted on; None: all
     seed:int=0, # Draw of those stills
-    ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
-    size:int=None, # Side of the pictures (pixels); None: what the backbone was saved with, or what an `EvalData` has
+    # Leave biases out of the shares, where a unit has other positive contributions
+    ignore_bias:bool=False,
+    # Side of the pictures (pixels); None: what the
+    # backbone was saved with, or what an `EvalData` has
+    size:int=None,
     arch:str=None, # Architecture, for 'imagenet' and 'random'
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
+    # Which folder to measure on; None: `val` where there is one, else `test`
+    test:str=None,
     name:str=None, # Name in tables and plots
     cache=True, # Keep features on disk: True, False, or a folder
 )->Relevance:
@@ -167,7 +176,9 @@ def _difference_line(label, base, ours, field):
 def relevance_difference(
     base:Relevance, # Against whom
     ours:Relevance, # On the same stills
-)->pd.DataFrame: # A line a variant: both means, the difference and its 95 % interval, shares; over stills that have both
+# A line a variant: both means, the difference and its
+# 95 % interval, shares; over stills that have both
+)->pd.DataFrame:
     "How much more of the evidence lies on the object"
     _check_alike(base, ours)
     fields = {'negative kept': 'shares', 'negative dropped': 'positive'}
@@ -369,15 +380,22 @@ def _one_architecture(models, arch):
 
 # %% ../nbs/07_explain.ipynb #58517e6e
 def explain_folder(
-    models, # Backbones by name: {name: path, `Backbone`, 'imagenet' or 'random'}; the first is the baseline
-    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and `masks/`; or an `EvalData` with masks
+    # Backbones by name: {name: path, `Backbone`,
+    # 'imagenet' or 'random'}; the first is the baseline
+    models,
+    # A folder with `train/<class>/`, `val/<class>/` (or
+    # `test/`) and `masks/`; or an `EvalData` with masks
+    data,
     out='explanation', # What to write
     *,
     runs:int=3, # Seeds of each disturbance; 0: no curves
     kinds=None, # Disturbances and attacks; None: all
-    ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
+    # Leave biases out of the shares, where a unit has other positive contributions
+    ignore_bias:bool=False,
     results=None, # A .jsonl file that gets a row for each model and curve
-    **kw # Passed to `relevance_eval` and `robustness`: protocol, samples_pc, seed, size, arch, test, cache
+    # Passed to `relevance_eval` and `robustness`:
+    # protocol, samples_pc, seed, size, arch, test, cache
+    **kw
 )->list: # `Relevance` of each model
     "Contact sheets, numbers, curves and a page that shows them"
     out = Path(out).resolve()
@@ -389,7 +407,8 @@ def explain_folder(
     size, test = kw.pop('size', None), kw.pop('test', None)
     if not isinstance(data, EvalData): size = size or next(iter(nets.values())).size
     if results: check_writable(results)
-    with lent_folder(out) as part:                                    # now, and not after all the work
+    # now, and not after all the work
+    with lent_folder(out) as part:
         data = load_eval_data(data, size, test=test, masks=True)
         found = [relevance_eval(b, data, name=n, ignore_bias=ignore_bias, **kw) for n,b in nets.items()]
         curves = robustness(nets, data, kinds, runs=runs, **kw) if runs else []

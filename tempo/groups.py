@@ -106,8 +106,11 @@ def _grouping(groups, root, files):
 # %% ../nbs/00j_groups.ipynb #8d284ad8
 def group_names(
     files, # Paths
-    groups, # k for the k-th folder above a file; a regular expression; a .csv file, or 'FILE.csv:COLUMN'; or a function of the path
-    root=None, # The folder that paths are read from: of tables, and of patterns with a slash
+    # k for the k-th folder above a file; a regular expression; a
+    # .csv file, or 'FILE.csv:COLUMN'; or a function of the path
+    groups,
+    # The folder that paths are read from: of tables, and of patterns with a slash
+    root=None,
 )->np.ndarray: # (len(files),) str
     "The group of each file"
     paths = [_below(f, root) for f in files]
@@ -173,8 +176,11 @@ def _search(counts, shares, rng, starts=48, steps=2000):
 # %% ../nbs/00j_groups.ipynb #ae7055f5
 def split_groups(
     groups, # (N,) the group of each file
-    shares:dict, # Share of the files by name of the side, such as {'train':.8, 'val':.2}; what is missing to 1 goes to none
-    labels=None, # (N,) class of each file: every side gets its share of each; None: of all together
+    # Share of the files by name of the side, such as
+    # {'train':.8, 'val':.2}; what is missing to 1 goes to none
+    shares:dict,
+    # (N,) class of each file: every side gets its share of each; None: of all together
+    labels=None,
     *,
     seed:int=0, # Of the search
 )->np.ndarray: # (N,) name of the side of each file, None where it goes to none

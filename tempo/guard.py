@@ -54,12 +54,14 @@ def _from_elsewhere(scope, headers):
     "Whether another page sends a request"
     host, origin = headers.get('host',''), headers.get('origin')
     if origin=='null' or origin and origin.partition('://')[2]!=host: return True
-    looks = scope.get('method')=='GET' and headers.get('sec-fetch-mode')=='navigate'         # somebody followed a link
+    # somebody followed a link
+    looks = scope.get('method')=='GET' and headers.get('sec-fetch-mode')=='navigate'
     return headers.get('sec-fetch-site','none') not in ('none','same-origin') and not looks
 
 def refusal(
     scope:dict, # Of a request, as ASGI hands it over
-    token:str=None, # What the link or the cookie has to hold; None: this machine alone is listened to
+    # What the link or the cookie has to hold; None: this machine alone is listened to
+    token:str=None,
 )->str: # Empty where the request is welcome
     "Why a request is not answered"
     headers = _headers(scope)
@@ -91,7 +93,9 @@ class Guard:
     "An application that answers one person alone"
     def __init__(self,
         app, # What is guarded: an ASGI application
-        token:str=None, # What a browser has to know; None: the request has to come to this machine's own address
+        # What a browser has to know; None: the request
+        # has to come to this machine's own address
+        token:str=None,
         policy:str='', # Content-Security-Policy of the pages, before what holds for all
     ):
         self.app, self.token = app, token
@@ -159,8 +163,10 @@ def _in_a_line(record):
     return True
 
 def serve_page(
-    make, # A function of the token (None on loopback) that gives the guarded application
-    host:str='127.0.0.1', # Address to listen on; any but this machine's own asks for a token, which is drawn
+    # A function of the token (None on loopback) that gives the guarded application
+    make,
+    # Address to listen on; any but this machine's own asks for a token, which is drawn
+    host:str='127.0.0.1',
     port:int=0, # 0: any that is free
     *,
     ready=print, # Is told the link

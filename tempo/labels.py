@@ -81,12 +81,14 @@ class LabelBook:
     "Labels as pictures in class folders and a table; each change is on the disk when it returns"
     def __init__(self,
         folder, # Gets `labels.csv` and `train/<class>/`
-        places:dict, # Frames that can be labelled: {name of the picture: (file, frame, second)}
+        # Frames that can be labelled: {name of the picture: (file, frame, second)}
+        places:dict,
         read, # A function of such a name that gives the picture, (H,W,3) uint8
     ):
         self.folder, self.places, self.read = Path(folder), places, read
         self.table, self.train = self.folder/'labels.csv', self.folder/'train'
-        self.before = []                                   # what each click of this session replaced
+        # what each click of this session replaced
+        self.before = []
         self.labels = _read_table(self.table)
         self.classes = self._known()
         self._write(self._in_step(self.pictures()))
@@ -454,7 +456,8 @@ class PictureLabel:
 
 # %% ../nbs/08g_labels.ipynb #17977f3f
 def read_labels(
-    source, # A folder (class folders, `train/`, or FiftyOne's), or a .csv, .json or .xml file
+    # A folder (class folders, `train/`, or FiftyOne's), or a .csv, .json or .xml file
+    source,
     pictures=None, # Folder below which pictures lie; None: that of the source
     *,
     guesses:bool=False, # Label Studio: take a model's predictions where nobody answered
@@ -630,10 +633,14 @@ def write_labels(
         'tempo_convert labels/ labels/tasks.json --to labelstudio',
         'tempo_convert corrected.json stills --pictures labels/'))
 def tempo_convert(
-    labels:str, # A folder of class folders, or a .csv, .json or .xml file of another tool
+    # A folder of class folders, or a .csv, .json or .xml file of another tool
+    labels:str,
     out:str, # File or folder to write; it must not exist
-    to:str=None, # folders, csv, coco, labelstudio, cvat or fiftyone; default: told by the ending of OUT
-    pictures:str=None, # Folder below which the pictures lie; default: that of the labels
+    # folders, csv, coco, labelstudio, cvat or
+    # fiftyone; default: told by the ending of OUT
+    to:str=None,
+    # Folder below which the pictures lie; default: that of the labels
+    pictures:str=None,
     guesses:bool=False, # Label Studio: take a model's predictions where nobody answered
 ):
     "Take labels from one tool to another"

@@ -130,7 +130,8 @@ def _side(learn):
 class PlainLearner(Learner):
     "A fastai `Learner` of pictures without labels: what can work does, and the rest says what to call instead"
     def predict(self,
-        pictures, # A path, a picture (PIL, or (H,W,3) uint8), a list of them, or (N,H,W,3) uint8
+        # A path, a picture (PIL, or (H,W,3) uint8), a list of them, or (N,H,W,3) uint8
+        pictures,
         *,
         bs:int=64, # Pictures a batch
     ): # (n_features,) float32 for one picture, (N,n_features) for several

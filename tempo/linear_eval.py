@@ -20,16 +20,19 @@ from .suggest import Suggestion, suggest_labels
 PROTOCOLS = ('lbfgs','thesis')
 
 # %% ../nbs/04_linear_eval.ipynb #8226bd0d
-def _lbfgs(a, y, b, draws, n_classes, C): # predictions (len(ns),runs,M), and the C of each run
+# predictions (len(ns),runs,M), and the C of each run
+def _lbfgs(a, y, b, draws, n_classes, C):
     runs, preds, Cs = len(draws[0]), [], []
     for idx in draws:
-        if len(idx[0])==len(y): idx = idx[:1]          # every draw of all stills is the same problem
+        # every draw of all stills is the same problem
+        if len(idx[0])==len(y): idx = idx[:1]
         p,c = logreg_preds(a, y, b, np.stack(idx), n_classes=n_classes, C=C)
         preds.append(np.broadcast_to(p, (runs,p.shape[1])))
         Cs.append(c.tolist())
     return np.stack(preds), Cs
 
-def _sgd(a, y, b, draws, n_classes, seed, iters): # iterations looked at, and predictions (points,len(ns),runs,M)
+# iterations looked at, and predictions (points,len(ns),runs,M)
+def _sgd(a, y, b, draws, n_classes, seed, iters):
     runs = len(draws[0])
     kw = dict(n_classes=n_classes, iters=iters)
     kw['seeds'] = [seed+r for _ in draws for r in range(runs)]
@@ -37,7 +40,8 @@ def _sgd(a, y, b, draws, n_classes, seed, iters): # iterations looked at, and pr
     return look, preds.reshape(len(look), len(draws), runs, len(b))
 
 # %% ../nbs/04_linear_eval.ipynb #3cf3fd75
-def _fitted(protocol, problem, labels, C, seed, iters): # predictions (len(ns),runs,M), what the result keeps, what a row says
+# predictions (len(ns),runs,M), what the result keeps, what a row says
+def _fitted(protocol, problem, labels, C, seed, iters):
     if protocol=='lbfgs':
         preds, Cs = _lbfgs(*problem, C)
         return preds, {}, dict(C=Cs)
@@ -46,7 +50,9 @@ def _fitted(protocol, problem, labels, C, seed, iters): # predictions (len(ns),r
     return steps[-1], dict(iters=look, curve=curve), {}
 
 # %% ../nbs/04_linear_eval.ipynb #7601826e
-def _problem(net, tr, te, draws, cache): # what a probe is given: features and labels, features to judge, draws, number of classes
+# what a probe is given: features and labels,
+# features to judge, draws, number of classes
+def _problem(net, tr, te, draws, cache):
     device = next(net.parameters()).device
     a, b = (cached_features(net, s.images, cache=cache).to(device) for s in (tr, te))
     return a, tr.labels, b, draws, len(tr.classes)
@@ -55,10 +61,14 @@ def _problem(net, tr, te, draws, cache): # what a probe is given: features and l
 @delegates(eval_setup)
 def linear_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
-    samples_pc=None, # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
+    # A folder with `train/<class>/` and `val/<class>/`
+    # or `test/<class>/`, or an `EvalData`
+    data,
+    # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
+    samples_pc=None,
     runs:int=10, # Draws of the labelled stills
-    seed:int=0, # First seed of the draws: the same seed compares backbones on the same stills
+    # First seed of the draws: the same seed compares backbones on the same stills
+    seed:int=0,
     *,
     protocol:str='lbfgs', # 'lbfgs', or 'thesis' for gradient descent
     C:float=None, # 'lbfgs': inverse weight of the penalty; None: by cross-validation
@@ -77,10 +87,13 @@ def linear_eval(
     return from_preds(preds, labels, ns, **kw, **kept)
 
 # %% ../nbs/04_linear_eval.ipynb #5670bb47
-def _votes(a, y, draws, *others, **kw): # what `knn_accs` says for every run at every number of labels
+# what `knn_accs` says for every run at every number of labels
+def _votes(a, y, draws, *others, **kw):
     return [[knn_accs(a[i], y[i], *others, **kw) for i in idx] for idx in draws]
 
-def _left_out_votes(a, y, draws, groups, **kw): # the same for each still by the others; where groups are known, by those of other groups
+# the same for each still by the others; where
+# groups are known, by those of other groups
+def _left_out_votes(a, y, draws, groups, **kw):
     def accuracy(i): return knn_accs(a[i], y[i], groups=None if groups is None else groups[i], **kw)
     return [[accuracy(i) for i in idx] for idx in draws]
 
@@ -88,14 +101,19 @@ def _left_out_votes(a, y, draws, groups, **kw): # the same for each still by the
 @delegates(eval_setup)
 def knn_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
+    # A folder with `train/<class>/` and `val/<class>/`
+    # or `test/<class>/`, or an `EvalData`
+    data,
     k:int=20, # Neighbours that vote
     *,
-    samples_pc=None, # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
+    # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
+    samples_pc=None,
     runs:int=1, # Draws of the labelled stills
     seed:int=0, # First seed of the draws
     T:float=.07, # Temperature of the weights exp(similarity / T)
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`; 'train': each still by the others
+    # Which folder to measure on; None: `val` where there is
+    # one, else `test`; 'train': each still by the others
+    test:str=None,
     cache=True, # Keep features on disk: True, False, or a folder
     **kwargs
 )->EvalResult:

@@ -48,7 +48,8 @@ def _checked_session(c, path):
     try:
         session = _session(path)
         said,_ = _by_onnx(session, picture)
-    except Exception: return None                      # cut off, of another version, or no such file at all
+    # cut off, of another version, or no such file at all
+    except Exception: return None
     wanted,_ = _by_torch(c, picture)
     return session if abs(said-wanted).max()<1e-3 else None
 
@@ -69,8 +70,11 @@ def quick_answers(
     classifier, # A `Classifier`, or the file of one
     *,
     cache=None, # Folder that keeps the ONNX file; None: one in the user's cache
-    onnx:bool=None, # Whether ONNX runtime answers; None: where the extra `export` is installed
-): # A function of a square (size,size,3) uint8 that gives probabilities (K,) and evidence: below 0 it is none of these
+    # Whether ONNX runtime answers; None: where the extra `export` is installed
+    onnx:bool=None,
+# A function of a square (size,size,3) uint8 that gives
+# probabilities (K,) and evidence: below 0 it is none of these
+):
     "The fastest way to ask a classifier about one picture at a time"
     c = load_classifier(classifier)
     if onnx is None: onnx = all(importlib.util.find_spec(m) for m in ('onnx','onnxscript','onnxruntime'))
@@ -448,7 +452,8 @@ def live_page(
     "The page, with the settings of a classifier"
     c = load_classifier(classifier)
     settings = json.dumps(dict(classes=c.classes, size=c.size, none=NONE))
-    settings = settings.replace('<', r'\u003c')                        # the name of a class cannot end the script
+    # the name of a class cannot end the script
+    settings = settings.replace('<', r'\u003c')
     ask = _BROWSER if browser else _SERVER
     parts = dict(TITLE='Tempo live', ABOUT=escape(repr(c)), STYLE=_COLOURS+_CONTROLS)
     parts |= dict(MESSAGE=_NO_SCRIPT, SETTINGS=settings, SCRIPT=_SCRIPT+ask)
@@ -502,7 +507,8 @@ def live_app(
 def serve_live(
     classifier, # A `Classifier`, or the file of one
     *,
-    host:str='127.0.0.1', # Address to listen on; any but this machine's own wants a token, which is drawn
+    # Address to listen on; any but this machine's own wants a token, which is drawn
+    host:str='127.0.0.1',
     port:int=8024, # 0: any that is free
     ready=print, # Is told the address of the page
     answer=None, # As for `live_app`
@@ -513,7 +519,8 @@ def serve_live(
 
 # %% ../nbs/08e_live.ipynb #8ea1bdd9
 ORT_WEB = 'onnxruntime-web@1.30.0'
-ORT_DIGEST = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='  # SHA-512, as npm lists it
+# SHA-512, as npm lists it
+ORT_DIGEST = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='
 _ORT_FILES = {'ort.js': 'ort.wasm.bundle.min.mjs', 'ort.wasm': 'ort-wasm-simd-threaded.wasm'}
 
 def _npm_pack(folder):
@@ -579,10 +586,14 @@ def export_site(
         'tempo_live letters.safetensors --export site/'))
 def tempo_live(
     classifier:str, # File that tempo_classify wrote
-    export:str=None, # Folder to write, such as site: a page for any host that computes in the browser; default: serve the page here
-    host:str='127.0.0.1', # Address to listen on; any but this machine's own wants the token that is printed
+    # Folder to write, such as site: a page for any host that
+    # computes in the browser; default: serve the page here
+    export:str=None,
+    # Address to listen on; any but this machine's own wants the token that is printed
+    host:str='127.0.0.1',
     port:int=8024, # Of the server; 0: any that is free
-    ort:str=None, # For --export without a network: the file that npm pack makes of onnxruntime-web
+    # For --export without a network: the file that npm pack makes of onnxruntime-web
+    ort:str=None,
 ):
     "Say what the camera shows, on a page"
     if ort and not export: raise ValueError(f"ort={ort}: that is for --export FOLDER")

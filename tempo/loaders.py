@@ -74,7 +74,8 @@ def fits_on(
 class FramesOn:
     "All frames in one tensor on a device; indexing is one operation there"
     def __init__(self,
-        frames, # A `FrameStore`, or any array (T,H,W,3) of uint8 that takes lists of indices
+        # A `FrameStore`, or any array (T,H,W,3) of uint8 that takes lists of indices
+        frames,
         device, # Where to keep them
         n:int=256, # Frames that are sent at once
     ):

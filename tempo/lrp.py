@@ -47,7 +47,8 @@ def classifier(
     n = len(stills.classes)
     if protocol=='lbfgs': head = probe_head(x, stills.labels, n, C=None)
     else: head = sgd_head(x, stills.labels, n, seed=seed)
-    return nn.Sequential(copy.deepcopy(backbone), head).eval()    # the caller's keeps its mode
+    # the caller's keeps its mode
+    return nn.Sequential(copy.deepcopy(backbone), head).eval()
 
 # %% ../nbs/06a_lrp.ipynb #d742162a
 def draw_stills(
@@ -117,7 +118,8 @@ class _FoldBatchNorm(MergeBatchNorm):
         self.eps = bn.eps
         super().register(linears, bn)
         bn.running_var.fill_(.5)            # zennit has put a tensor of its own there
-        bn.eps = .5                         # what is left divides by √(.5+.5): the identity
+        # what is left divides by √(.5+.5): the identity
+        bn.eps = .5
     def remove(self):
         super().remove()
         self.batch_norm.eps = self.eps
@@ -168,7 +170,8 @@ def check_layers(
     "Refuse, by name, a transformer or a layer that no rule is known for"
     advice = f"Use a ResNet of torchvision, or 'tf_efficientnet_lite0' and its sisters."
     _check_attention(body, advice)
-    for name,m in sorted(body.named_modules(), key=_holds_others):      # layers first: they say more than what holds them
+    # layers first: they say more than what holds them
+    for name,m in sorted(body.named_modules(), key=_holds_others):
         if isinstance(m, KNOWN): continue
         raise ValueError(f"layer {name or 'body'!r} is of the kind {type(m).__name__}, for which no rule is known. {advice}")
 
@@ -218,9 +221,12 @@ def _batch_relevance(net, body, images, target):
 def lrp_heatmaps(
     model:nn.Sequential, # Backbone and head, as `classifier` makes them
     images, # (N,H,W,3) uint8
-    target=None, # Class that is explained: a number, or one for each picture; None: what is predicted
+    # Class that is explained: a number, or one
+    # for each picture; None: what is predicted
+    target=None,
     *,
-    ignore_bias:bool=False, # Leave biases out of the shares, where a unit has other positive contributions
+    # Leave biases out of the shares, where a unit has other positive contributions
+    ignore_bias:bool=False,
     bs:int=16, # Pictures a batch
     device=None, # Where to compute; None: on the GPU, if there is one
 ): # (N,H,W) float32: relevance of each pixel
@@ -229,7 +235,8 @@ def lrp_heatmaps(
     _check_model(model)
     check_layers(model[0].body)
     target = _targets(model, images, target).to(card(device))
-    net = copy.deepcopy(model).to(card(device)).eval().requires_grad_(False)                    # the caller's is not touched, whatever happens
+    # the caller's is not touched, whatever happens
+    net = copy.deepcopy(model).to(card(device)).eval().requires_grad_(False)
     batches = [slice(i, i+bs) for i in range(0, len(images), bs)]
     with torch.enable_grad(), _rules(ignore_bias).context(net[0].body) as body:
         return torch.cat([_batch_relevance(net, body, images[b], target[b]) for b in batches]).numpy()

@@ -16,7 +16,8 @@ from .pictures import IMAGE_EXTS, fit_dims, lazy_picture, picture_size, to_squar
 from .stills import Stills
 
 # %% ../nbs/00h_masks.ipynb #c1ab1fe8
-_LOSSY = {'JPEG', 'MPO', 'JPEG2000', 'WEBP', 'AVIF', 'HEIF', 'JXL'}  # formats that mix values
+# formats that mix values
+_LOSSY = {'JPEG', 'MPO', 'JPEG2000', 'WEBP', 'AVIF', 'HEIF', 'JXL'}
 _LOSSY_TIFF = {'jpeg', 'tiff_jpeg', 'webp'}
 
 def _stored(im):
@@ -41,7 +42,8 @@ def _open_ids(file):
 # %% ../nbs/00h_masks.ipynb #a1269fe1
 def _values(a):
     "The values that occur in a mask, as a list"
-    if a.dtype==np.uint8: return np.flatnonzero(Image.fromarray(a).histogram()).tolist()        # without a wider copy
+    # without a wider copy
+    if a.dtype==np.uint8: return np.flatnonzero(Image.fromarray(a).histogram()).tolist()
     small = a.dtype.kind in 'bui' and a.max()<2**16
     return (np.flatnonzero(np.bincount(a.ravel())) if small else np.unique(a)).tolist()
 
@@ -75,7 +77,8 @@ def _refuse_soft(a, file):
                      "Export the mask with hard edges, or scale it with the nearest neighbour.")
 
 # %% ../nbs/00h_masks.ipynb #787b8de3
-_ENDINGS = re.compile(r'(_gtFine_(instanceIds|labelIds)|_leftImg8bit)$')  # Cityscapes: what follows the name that a pair shares
+# Cityscapes: what follows the name that a pair shares
+_ENDINGS = re.compile(r'(_gtFine_(instanceIds|labelIds)|_leftImg8bit)$')
 
 def read_ids(
     file, # A PNG of one channel
@@ -110,7 +113,8 @@ def mask_stem(
 # %% ../nbs/00h_masks.ipynb #8708a2d7
 def picture_files(
     folder, # Where to look, at any depth
-    but=None, # A folder within it that does not count, such as the masks'; None: all count
+    # A folder within it that does not count, such as the masks'; None: all count
+    but=None,
 )->list: # Paths, in natural order
     "The pictures below `folder`"
     if not Path(folder).is_dir(): raise FileNotFoundError(f"{folder} is no folder. Give a folder with pictures below it.")
@@ -126,7 +130,8 @@ def mask_files(
     ids = [f for f in fs if f.stem.endswith(('_instanceIds','_labelIds'))]
     if not ids: return fs
     ids.sort(key=lambda f: f.stem.endswith('_instanceIds'))
-    best = {f.parent/mask_stem(f): f for f in ids}                     # the last one of a name stays: instanceIds
+    # the last one of a name stays: instanceIds
+    best = {f.parent/mask_stem(f): f for f in ids}
     return sorted(best.values(), key=natural_key)
 
 # %% ../nbs/00h_masks.ipynb #36c1b2f1
@@ -213,6 +218,7 @@ def find_masks(
     root = data/'masks'
     split = Path(stills.files[0]).relative_to(data).parts[0]
     by_split = any(d.is_dir() and (root/d.name).is_dir() for d in data.iterdir())
-    folder = root/split if by_split else root                          # never another split's
+    # never another split's
+    folder = root/split if by_split else root
     if folder.is_dir(): return load_masks(stills, folder)
     if needed: raise ValueError(_no_masks(data, split, by_split))

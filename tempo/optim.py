@@ -148,7 +148,8 @@ class SGD(TorchOptimizer):
         wd:float=0., # Weight decay
     ):
         super().__init__(params, torch.optim.SGD, lr=lr, mom=mom, wd=wd)
-        self.has_momentum = mom>0       # a schedule of the momentum gives none to a descent that was made without
+        # a schedule of the momentum gives none to a descent that was made without
+        self.has_momentum = mom>0
 
     def settings(self,
         hyper:dict, # Under fastai's names

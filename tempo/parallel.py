@@ -46,7 +46,8 @@ class _WholeBatch:
     def forward(self, x):
         if not self.training: return super().forward(x)
         dims = [d for d in range(x.ndim) if d!=1]
-        per_feature = [1,-1] + [1]*(x.ndim-2)               # the shape that broadcasts over features
+        # the shape that broadcasts over features
+        per_feature = [1,-1] + [1]*(x.ndim-2)
         n = x.numel()//x.shape[1]*dist.get_world_size()
         mean = _AllSum.apply(x.sum(dims))/n
         x = x-mean.view(per_feature)
@@ -54,7 +55,8 @@ class _WholeBatch:
         self._track(mean, var*n/(n-1))
         x = x*torch.rsqrt(var+self.eps).view(per_feature)
         if self.affine: x = x*self.weight.view(per_feature)+self.bias.view(per_feature)
-        return self.act(self.drop(x)) if hasattr(self,'act') else x       # timm fuses the activation into the layer
+        # timm fuses the activation into the layer
+        return self.act(self.drop(x)) if hasattr(self,'act') else x
 
     @torch.no_grad()
     def _track(self, mean, var): # the running statistics, which evaluation uses
@@ -70,7 +72,8 @@ def _share(layer):
 
 def sync_batchnorm(
     model:nn.Module, # Changed in place
-)->nn.Module: # The same network, weights and keys; BatchNorm over all processes' batches
+# The same network, weights and keys; BatchNorm over all processes' batches
+)->nn.Module:
     "PyTorch's SyncBatchNorm on GPUs, its formula in plain PyTorch elsewhere"
     if next(model.parameters()).is_cuda: return convert_sync_batchnorm(model)
     for m in model.modules():

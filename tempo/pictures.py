@@ -50,8 +50,11 @@ _OTHER = ('.apng .avifs .blp .bw .cur .dcx .dds .dib .ftc .ftu .gbr .heics .heif
 IMAGE_EXTS = _USUAL + _OTHER
 
 # %% ../nbs/00e_pictures.ipynb #d0cecf07
-MAX_PIXELS = 250_000_000  # of a picture that is read: 200-megapixel phones are within, and an RGB picture takes 1 GB
-_NEVER = {'BUFR', 'EPS', 'FITS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}  # Pillow's formats that are no pictures here
+# of a picture that is read: 200-megapixel phones
+# are within, and an RGB picture takes 1 GB
+MAX_PIXELS = 250_000_000
+# Pillow's formats that are no pictures here
+_NEVER = {'BUFR', 'EPS', 'FITS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}
 
 class _Refused(ValueError):
     "What is wrong with a picture, in words that name the file"
@@ -119,7 +122,8 @@ def _check_one(im, path):
     im.seek(1)
     second = im.size
     im.seek(0)
-    if im.format=='TIFF' and second!=size: return         # a preview, or a smaller copy for viewers
+    # a preview, or a smaller copy for viewers
+    if im.format=='TIFF' and second!=size: return
     raise _Refused(f"{path} holds {im.n_frames} pictures. Export the one that is meant, or all of them into a folder.")
 
 def _check_tiff(im, path):
@@ -142,7 +146,8 @@ def lazy_picture(
             im = _identify(fp, path)
             _check_size(path, *im.size)
             if whole and im.format=='PNG':
-                im.verify()                               # its checksums; then from the start
+                # its checksums; then from the start
+                im.verify()
                 fp.seek(0)
                 im = _by_pillow(fp, path)
             _check_one(im, path)
@@ -191,7 +196,8 @@ def _white_is_zero(im):
 def _upright(im, path):
     "An open picture turned upright, 'L' or 'RGB', in memory"
     form, raw, negative = im.format, _raw_mode(im), _white_is_zero(im)
-    if form!='JXL': ImageOps.exif_transpose(im, in_place=True)     # JPEG XL turns by itself, and its EXIF data does not count
+    # JPEG XL turns by itself, and its EXIF data does not count
+    if form!='JXL': ImageOps.exif_transpose(im, in_place=True)
     if im.mode.startswith('I') or im.mode=='F':
         im = _eight_bits(im, raw, path)
         if negative: im = ImageOps.invert(im)
@@ -207,7 +213,8 @@ def open_image(
     fit:str='crop', # 'crop' or 'pad'
 ): # (size,size,3), uint8
     "One still as a square of RGB, turned upright as its EXIF data says"
-    fit_dims(1, 1, size, fit)                             # an unknown `fit` is no fault of the picture
+    # an unknown `fit` is no fault of the picture
+    fit_dims(1, 1, size, fit)
     with lazy_picture(path) as im:
         _reduce(im, size, fit)
         im = _upright(im, path)

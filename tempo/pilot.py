@@ -47,7 +47,9 @@ def judge_evidence(
 
 # %% ../nbs/05c_pilot.ipynb #29309494
 def judge_stills(
-    differences:pd.DataFrame, # Of a `Comparison` with the start: `low_stills` and `high_stills` for each number of labels per class
+    # Of a `Comparison` with the start: `low_stills` and
+    # `high_stills` for each number of labels per class
+    differences:pd.DataFrame,
 )->tuple: # 'yes', 'no' or 'not enough evidence', and why
     "Whether training helps, as labelled stills say"
     better = (differences.low_stills>0).any()
@@ -59,7 +61,8 @@ def judge_stills(
 
 # %% ../nbs/05c_pilot.ipynb #3afed65a
 def some_video(
-    source, # A video, a folder of videos or frames, or a list; a `FrameStore` is taken whole
+    # A video, a folder of videos or frames, or a list; a `FrameStore` is taken whole
+    source,
     minutes:float=20, # Of video, at least, where there is as much
     seed:int=0, # Order of the files
     rate:float=None, # Frames a second of folders of frames
@@ -83,7 +86,8 @@ class Pilot:
     reason: str  # Why
     stretches: Stretches  # Of the video
     evidence: Evidence  # What the short training taught
-    compared: Comparison = field(repr=False)  # Start and pilot on labelled stills; None without
+    # Start and pilot on labelled stills; None without
+    compared: Comparison = field(repr=False)
     minutes: float  # That the pilot took
     steps: int  # Of a whole training of this video
     whole: float  # Minutes that a whole training will take on this machine

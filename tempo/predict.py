@@ -89,7 +89,8 @@ def smooth(
     log_p, # (T,K) log-probabilities of each frame alone, an array or a memory map
     rate:float, # Frames a second
     *,
-    stay:float=2., # How long a class stays on average (seconds); 0: every frame for itself
+    # How long a class stays on average (seconds); 0: every frame for itself
+    stay:float=2.,
     looks:float=3., # How many frames a second count as independent evidence
     scratch=None, # A file for what lies between the two passes; None: in memory
 )->tuple: # (T,) index of the most probable class, (T,) its probability
@@ -213,7 +214,9 @@ class Labels:
     )->np.ndarray: # (T,) class names
         "What each frame shows"
         return np.array(self.classes, object)[self.smoothed if smoothed else self.said]
-    def segments(self)->list: # (start, stop, class name): numbers of frames, stop is one past the last
+    def segments(self,
+        # (start, stop, class name): numbers of frames, stop is one past the last
+    )->list:
         "What is shown from where to where"
         ends = np.append(self.frames, self.frames[-1:]+1).tolist()
         return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
@@ -257,18 +260,22 @@ def predict_video(
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
     *,
     fps:float=None, # Look at this many frames a second; None: at all
-    stay:float=2., # How long a class stays on average (seconds); 0: every frame for itself
+    # How long a class stays on average (seconds); 0: every frame for itself
+    stay:float=2.,
     none:bool=True, # Whether an answer may be 'none of these'
     rate:float=30., # Frames a second of folders of frames
     bs:int=64, # Frames a batch
-    parts=None, # Folder for what is not finished; None: a temporary one, and nothing can be gone on with
+    # Folder for what is not finished; None: a
+    # temporary one, and nothing can be gone on with
+    parts=None,
     progress:bool=True, # Show a bar
 )->list: # One `Labels` a source
     "What the frames of video show, each by itself and in view of all"
     c = load_classifier(classifier)
     if min(1 if fps is None else fps, rate, bs)<=0:
         raise ValueError(f'fps={fps}, rate={rate}, bs={bs}: give numbers above 0')
-    smooth(np.zeros((1,2)), rate, stay=stay)                        # refuses what it cannot use, before the work
+    # refuses what it cannot use, before the work
+    smooth(np.zeros((1,2)), rate, stay=stay)
     sources = find_sources(source)
     for path in sources: probe_video(path)
     how = dict(fps=fps, rate=rate, stay=stay, none=none)

@@ -44,12 +44,14 @@ from .parallel import data_parallel
 # %% ../nbs/03_pretrain.ipynb #74100603
 class TempoModel(nn.Module):
     "Backbone and projector; two views in, two projections out"
-    held, moments = False, None     # whether an `Anchor` asks for the moments of the features, and what they are
+    # whether an `Anchor` asks for the moments of the features, and what they are
+    held, moments = False, None
     guesses = None                  # what `follow` makes of the features
     def __init__(self,
         backbone:Backbone, # Pictures → features; what is kept
         projector:nn.Module, # Features → projections; thrown away after pre-training
-        follow:nn.Module=None, # Features → a guess at a teacher's features; thrown away as well
+        # Features → a guess at a teacher's features; thrown away as well
+        follow:nn.Module=None,
     ):
         super().__init__()
         self.backbone, self.projector = backbone, projector
@@ -67,7 +69,8 @@ class TempoModel(nn.Module):
         return tuple(self.projector(h).chunk(2))
 
 # %% ../nbs/03_pretrain.ipynb #44f2f32b
-EARLY = ('layer2', 'blocks.3', 'stages.1', 'features.4', 'layers.1')  # the last of the early layers, in common families
+# the last of the early layers, in common families
+EARLY = ('layer2', 'blocks.3', 'stages.1', 'features.4', 'layers.1')
 
 def _last_early(backbone, last=None):
     "The name of the last early layer: `last`, or the first of `EARLY` that this backbone has, or None"
@@ -79,8 +82,12 @@ def _last_early(backbone, last=None):
 
 def split_early(
     model:TempoModel, # Backbone and projector
-    last:str=None, # Name of the last of the early layers in `backbone.body`; None: the first of `EARLY` that there is
-)->list: # [early, rest of the backbone, what is thrown away]: lists of parameters, for fastai's `freeze_to` and `slice(lr)`
+    # Name of the last of the early layers in `backbone.body`;
+    # None: the first of `EARLY` that there is
+    last:str=None,
+# [early, rest of the backbone, what is thrown away]: lists
+# of parameters, for fastai's `freeze_to` and `slice(lr)`
+)->list:
     "The model's parameters in three groups by depth; with early layers frozen, the first group stands still"
     body = bare(model.backbone.body)
     last = _last_early(model.backbone, last)
@@ -165,29 +172,42 @@ def load_state_dict(self:Ema,
 class LearnerConfig:
     "The settings of `tempo_learner`"
     arch:str='resnet34' # A name in torchvision or timm
-    weights:object='imagenet' # 'imagenet', None or 'random' for a random start, the path of a backbone, saved or published, or a `Backbone`
-    loss:object='barlow' # 'barlow', 'vicreg', a module, or 'none' where a teacher is all there is
+    # 'imagenet', None or 'random' for a random start, the
+    # path of a backbone, saved or published, or a `Backbone`
+    weights:object='imagenet'
+    # 'barlow', 'vicreg', a module, or 'none' where a teacher is all there is
+    loss:object='barlow'
     lmb:float=5e-3 # λ of Barlow Twins
     proj:int=1024 # Width of the projector's three layers
     aug:object='strong' # None, 'light', 'strong' or a function of a batch
-    freeze:object=None # Early layers frozen: True, False, or the name of the last of them; None: where there is a start to keep
-    bn:bool=None # Whether BatchNorm's statistics learn too; None: only where the start is random
+    # Early layers frozen: True, False, or the name of the
+    # last of them; None: where there is a start to keep
+    freeze:object=None
+    # Whether BatchNorm's statistics learn too; None: only where the start is random
+    bn:bool=None
     opt:object='adam' # 'adam', 'lars', 'sgd', or a fastai optimizer
     ema:float=0. # Decay of a moving average of the weights; 0: none
     fp16:bool=None # Mixed precision; None: on a GPU
-    compile:object=False # Compile the network with `torch.compile`: True, or the name of a backend
-    benchmark:bool=False # On a GPU, let cuDNN try its kernels; two runs may then differ in the last bit
+    # Compile the network with `torch.compile`: True, or the name of a backend
+    compile:object=False
+    # On a GPU, let cuDNN try its kernels; two runs may then differ in the last bit
+    benchmark:bool=False
     tf32:bool=False # On a GPU, products of float32 in TF32
-    channels_last:bool=True # Weights and pictures in the memory layout that convolutions like
-    grad_checkpoint:bool=False # Compute the activations of a block again on the way back: less memory, more time
+    # Weights and pictures in the memory layout that convolutions like
+    channels_last:bool=True
+    # Compute the activations of a block again on the way back: less memory, more time
+    grad_checkpoint:bool=False
     every:int=50 # Steps between measurements of rank and probe
     stills:object=None # Folder of labelled stills to probe on while training
     logs:object=None # Folder for log.csv and TensorBoard
-    teacher:object=None # A stronger network whose features are followed: a name, a file, NAME=FILE for a file of others, or a `Backbone`
+    # A stronger network whose features are followed: a name,
+    # a file, NAME=FILE for a file of others, or a `Backbone`
+    teacher:object=None
     cbs:object=None # More callbacks
 
     def __post_init__(self):
-        if isinstance(self.weights, str) and self.weights in ('random','none'): self.weights = None     # as evaluations call it
+        # as evaluations call it
+        if isinstance(self.weights, str) and self.weights in ('random','none'): self.weights = None
         if self.freeze is None: self.freeze = self.weights is not None
         if self.bn is None: self.bn = self.weights is None
 
@@ -227,7 +247,8 @@ def check(self:LearnerConfig):
     check_aug(self.aug)
     _check_compile(self.compile)
     if self.loss=='none' and self.teacher is None: raise ValueError("loss='none' learns nothing without a teacher: name one with teacher=")
-    with torch.random.fork_rng(devices=[]): self.loss_func()          # a loss of your own may draw weights
+    # a loss of your own may draw weights
+    with torch.random.fork_rng(devices=[]): self.loss_func()
     if self.ema: Ema(self.ema)
     if self.stills and not Path(self.stills).is_dir(): labelled(self.stills)
     if self.logs: check_place(Path(self.logs)/'log.csv')
@@ -235,7 +256,8 @@ def check(self:LearnerConfig):
 # %% ../nbs/03_pretrain.ipynb #3bcdf66e
 # where things go and who looks on: the weights do not depend on these
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
-# as long as they are the default, checkpoints do not have them: how the same is computed, and what came later
+# as long as they are the default, checkpoints do not have
+# them: how the same is computed, and what came later
 _COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None)
 
 def _plain(v):
@@ -283,8 +305,10 @@ def _read_settings(cls, arch, given):
 def _takes(config):
     "Show the fields of `config` among a function's parameters; `**kwargs` stays, for fastai's `Learner`"
     def decorate(f):
-        f = delegates(config, keep=True, but=['return'])(f)     # what `config` returns is not what `f` returns
-        f.__delwrap__ = config                                  # where docments looks for comments that `f` lacks
+        # what `config` returns is not what `f` returns
+        f = delegates(config, keep=True, but=['return'])(f)
+        # where docments looks for comments that `f` lacks
+        f.__delwrap__ = config
         return f
     return decorate
 
@@ -292,8 +316,10 @@ def _takes(config):
 class TempoLearner(PlainLearner):
     "A fastai `Learner` on pairs of frames; `.watch` has the history, `.start` and `.trained` the weights before and after"
     stretches = None  # Where the subject was found to stay
-    evidence = None   # What training taught, as far as it decided the share of the weights
-    collapsed = False # Whether training ended because every picture got the same features
+    # What training taught, as far as it decided the share of the weights
+    evidence = None
+    # Whether training ended because every picture got the same features
+    collapsed = False
 
 def _callbacks(config, dls):
     "What every training has, and what was asked for"
@@ -492,7 +518,8 @@ def fit_schedule(
 def keep_memory():
     "Ask glibc to keep freed memory for this process instead of giving it back; elsewhere nothing happens"
     if platform.libc_ver()[0]!='glibc': return False
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4                                     # <malloc.h>
+    # <malloc.h>
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     options = [(m_mmap_max, 0), (m_trim_threshold, 2**31-1), (m_top_pad, 2**28)]
     libc = ctypes.CDLL(None)
     return all([libc.mallopt(option, value) for option,value in options])
@@ -502,28 +529,44 @@ def keep_memory():
 class TrainConfig(LearnerConfig):
     "The settings of `train_tempo`: those of `tempo_learner`, and those of the pairs, the schedule and the files"
     pdf:str='uniform' # Temporal-distance distribution: uniform, normal, laplace, future
-    proximity:object='auto' # Its τ, σ or scale: frames, or seconds such as '0.5 s'; 'auto': up to ten seconds, within stretches whose subject stays
-    looks:int=2 # With 'auto', how often the video is looked through: 1: by the start; 2: on the way as well, by the network itself
+    # Its τ, σ or scale: frames, or seconds such as '0.5 s'; 'auto':
+    # up to ten seconds, within stretches whose subject stays
+    proximity:object='auto'
+    # With 'auto', how often the video is looked through: 1: by
+    # the start; 2: on the way as well, by the network itself
+    looks:int=2
     epochs:int=4 # Passes over all frames
     steps:int=None # Batches in all, instead of `epochs`
     bs:int=128 # Pairs a batch, of all processes together
-    lr:object=2e-3 # Peak learning rate; a pair or slice (early layers, projector) for a rate by depth
+    # Peak learning rate; a pair or slice (early layers, projector) for a rate by depth
+    lr:object=2e-3
     wd:float=1e-2 # Weight decay
     size:int=128 # Side of the frames (pixels)
-    rate:float=None # Frames a second of folders of frames, which no header says; without it, seconds are counted as if there were 30
+    # Frames a second of folders of frames, which no header
+    # says; without it, seconds are counted as if there were 30
+    rate:float=None
     out:object='tempo.safetensors' # Where the backbone goes; None: nowhere
     seed:int=42 # Of the pairs, the projector and the augmentation
     path:object=None # The store's folder; None: one in the user's cache
-    average:object=None # From 0, the start, to 1, the trained weights; 'auto': by what was learnt; None: 'auto' where `proximity` is, else .85; 1 if random
+    # From 0, the start, to 1, the trained weights; 'auto': by what was
+    # learnt; None: 'auto' where `proximity` is, else .85; 1 if random
+    average:object=None
     schedule:str='one_cycle' # 'one_cycle' or 'cosine'
     warmup:float=.25 # Share of the training in which the rate rises
-    on_card:bool=None # Keep all frames on the GPU; None: where they fit with room to spare
-    cuts:bool=True # End clips where the scene changes, so that no pair crosses a cut; a `FrameStore` is taken as it is
-    recipe:str=None # None, or 'thorough': three times as long, larger pictures, nothing frozen; for a GPU or a night
+    # Keep all frames on the GPU; None: where they fit with room to spare
+    on_card:bool=None
+    # End clips where the scene changes, so that no pair
+    # crosses a cut; a `FrameStore` is taken as it is
+    cuts:bool=True
+    # None, or 'thorough': three times as long, larger
+    # pictures, nothing frozen; for a GPU or a night
+    recipe:str=None
     save_every:int=100 # Steps between checkpoints beside `out` (.ckpt); 0: none
-    resume:bool=True # Go on from the checkpoint of a run that was cut off; False: start anew
+    # Go on from the checkpoint of a run that was cut off; False: start anew
+    resume:bool=True
 
-TrainConfig.__delwrap__ = LearnerConfig     # where docments looks for the comments of inherited fields
+# where docments looks for the comments of inherited fields
+TrainConfig.__delwrap__ = LearnerConfig
 
 # %% ../nbs/03_pretrain.ipynb #6650bcda
 @patch
@@ -681,7 +724,8 @@ def _begun_again(learn):
 def _keep_start(learn):
     "End with what was trained so far; its evidence says that it is worth nothing"
     learn.collapsed = True
-    taken = [row for row in learn.watch.history if 'seconds' in row]      # the last step was not taken
+    # the last step was not taken
+    taken = [row for row in learn.watch.history if 'seconds' in row]
     learn.watch.history[:] = taken
 
 def _fit_or_keep(learn, config, save):
@@ -711,7 +755,8 @@ def _weigh(learn):
     "How well the start tells stretches apart, and how well the weights do at `MOST` of the way"
     probe = StretchProbe(learn.stretches)
     before = probe(learn.interpolate(0))
-    if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)      # chance
+    # chance
+    if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)
     return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, held=bool(_begun_again(learn)))
 
 def _share(learn, average):

@@ -16,7 +16,8 @@ from .stills import subset
 def spread(
     z, # (N,D) features
     wait:bool=True, # False: a tensor, still on its device, that nobody has waited for
-)->float: # 0: all pictures look the same to the network; 1: directions are spread evenly
+# 0: all pictures look the same to the network; 1: directions are spread evenly
+)->float:
     "Mean standard deviation of the features on the unit sphere, times √D"
     on_sphere = F.normalize(z.detach().float(), dim=1)
     sd = on_sphere.std(0, correction=0)
@@ -98,9 +99,11 @@ def _n_folds(y, n_classes, most):
 
 def _learns(y, n_classes, k):
     "(R·k,N): 1 where a still is learnt from, 0 in the fold where it is left out"
-    seen = F.one_hot(y, n_classes).cumsum(1)           # how many of each class up to here
+    # how many of each class up to here
+    seen = F.one_hot(y, n_classes).cumsum(1)
     place = seen.gather(2, y[...,None])[...,0]-1
-    fold = place%k                                     # a still's place within its class decides its fold
+    # a still's place within its class decides its fold
+    fold = place%k
     learns = fold[:,None] != torch.arange(k, device=y.device)[:,None]
     return learns.float().flatten(0,1)
 
@@ -135,7 +138,9 @@ def sgd_schedule(
     iters:int, # Iterations
     bs:int, # Stills a batch
     seed:int, # Order of the stills
-)->tuple: # (iters,bs) indices and (iters,bs) weights, 0 where the last batch of a pass has no more stills
+# (iters,bs) indices and (iters,bs) weights, 0
+# where the last batch of a pass has no more stills
+)->tuple:
     "Batches of a shuffled pass over the stills, the same in every pass, as the thesis had them"
     order = np.random.default_rng([seed,1]).permutation(idx)
     passes = -(-len(order)//bs)
@@ -200,7 +205,8 @@ def sgd_preds(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices
     test, # (M,F) features of the stills to measure on
-    subsets:list, # One run's indices into `train`, for each run; their numbers may differ
+    # One run's indices into `train`, for each run; their numbers may differ
+    subsets:list,
     *,
     n_classes:int, # Number of classes K
     seeds:list, # One for each run: its first weights and its order of the stills
@@ -228,10 +234,12 @@ def logreg_preds(
     subsets, # (R,n) one run's indices into `train`, for each run
     *,
     n_classes:int, # Number of classes K
-    C:float=None, # Inverse weight of the penalty; None: chosen for each run by cross-validation
+    # Inverse weight of the penalty; None: chosen for each run by cross-validation
+    C:float=None,
 )->tuple: # (R,M) predicted classes, (R,) the C of each run
     "What logistic regression on each run's stills says about the test stills"
-    x, y = train[subsets], torch.as_tensor(y, device=train.device)[subsets]        # (R,n,F), (R,n)
+    # (R,n,F), (R,n)
+    x, y = train[subsets], torch.as_tensor(y, device=train.device)[subsets]
     mean = x.mean(1, keepdim=True)
     x = unit_features(x, mean)
     if C is None: C = choose_C(x, y, n_classes)
@@ -285,7 +293,9 @@ def probe_head(
     x, # (N,F) features of the labelled stills
     y, # (N,) their class indices
     n_classes:int, # Number of classes
-    C:float=1., # Inverse weight of the penalty; None: by cross-validation, as linear evaluation has it
+    # Inverse weight of the penalty; None: by
+    # cross-validation, as linear evaluation has it
+    C:float=1.,
 )->UnitLinear:
     "The head of logistic regression"
     mean, y = x.mean(0), torch.as_tensor(y, device=x.device)[None]
@@ -340,13 +350,17 @@ def _without_own(s, groups):
 def knn_accs(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices
-    test=None, # (M,F) features of the stills to measure on; None: the training stills, each left out in turn
+    # (M,F) features of the stills to measure on;
+    # None: the training stills, each left out in turn
+    test=None,
     y_test=None, # (M,) their class indices
     k:int=20, # Neighbours that vote; at most as many as there are
     T:float=.07, # Temperature of the weights exp(similarity / T)
     *,
     preds:bool=False, # Return the predicted classes instead
-    groups=None, # (N,) patient, camera or recording of each training still: where these are left out in turn, the whole group is
+    # (N,) patient, camera or recording of each training still:
+    # where these are left out in turn, the whole group is
+    groups=None,
 ): # Accuracy in [0,1], or (M,) classes
     "Accuracy of a weighted vote of the k nearest neighbours by cosine similarity"
     if k<1: raise ValueError(f"k={k}: at least one neighbour has to vote")

@@ -27,18 +27,22 @@ class EvalResult:
     samples_pc: list  # Labels per class; None stands for all
     name: str = ''  # Whose accuracies these are
     info: dict = field(default_factory=dict)  # Protocol, data, size, seconds …
-    curve: np.ndarray = None  # (points, len(samples_pc), runs): accuracy during training, where it was recorded
+    # (points, len(samples_pc), runs): accuracy during training, where it was recorded
+    curve: np.ndarray = None
     iters: np.ndarray = None  # (points,) iterations of `curve`
-    preds: np.ndarray = None  # (len(samples_pc), runs, M) predicted classes of the M stills measured on
+    # (len(samples_pc), runs, M) predicted classes of the M stills measured on
+    preds: np.ndarray = None
     targets: np.ndarray = None  # (M,) their true classes
     classes: list = None  # Names of the classes
-    groups: np.ndarray = None  # (M,) patient, camera or recording of each still measured on, where it is known
+    # (M,) patient, camera or recording of each still measured on, where it is known
+    groups: np.ndarray = None
 
     def __post_init__(self): self.accs = np.atleast_2d(np.asarray(self.accs, float))
     def __repr__(self):
         said = [f'n={n_text(n)} {mean_sd(a)} %' for n,a in self._rows()]
         return f"{self.name or 'EvalResult'}: {', '.join(said)}"
-    def _rows(self): return zip(self.samples_pc, self.accs)     # a number of labels per class, and the accuracies of its runs
+    # a number of labels per class, and the accuracies of its runs
+    def _rows(self): return zip(self.samples_pc, self.accs)
 
 # %% ../nbs/03a_report.ipynb #41a68fd5
 @patch
@@ -51,7 +55,8 @@ def to_frame(self:EvalResult):
 
 # %% ../nbs/03a_report.ipynb #b77d229b
 @patch
-def _per_n(self:EvalResult, a): # one figure for each n; a plain number where there is one n
+# one figure for each n; a plain number where there is one n
+def _per_n(self:EvalResult, a):
     return float(a[0]) if len(a)==1 else a
 
 @patch(as_prop=True)
@@ -83,7 +88,8 @@ def from_preds(
 
 # %% ../nbs/03a_report.ipynb #0aa59405
 @patch
-def _class_names(self:EvalResult): # names of the classes, their numbers where there are no names
+# names of the classes, their numbers where there are no names
+def _class_names(self:EvalResult):
     if self.preds is None:
         who = self.name or 'this result'
         raise ValueError(f"{who} holds no predictions: rows of a results file keep accuracies alone. Evaluate again to see classes.")
@@ -93,7 +99,8 @@ def _class_names(self:EvalResult): # names of the classes, their numbers where t
 def per_class(self:EvalResult):
     "Accuracy of each class (rows) at each n (columns), mean over runs; NaN where no still of it was measured on"
     classes = self._class_names()
-    right = (self.preds==self.targets).mean(1)                        # (len(samples_pc), M)
+    # (len(samples_pc), M)
+    right = (self.preds==self.targets).mean(1)
     table = pd.DataFrame(np.nan, classes, [n_text(n) for n in self.samples_pc])
     for k in range(len(classes)):
         of_class = self.targets==k
@@ -104,7 +111,8 @@ def per_class(self:EvalResult):
 @patch(as_prop=True)
 def balanced(self:EvalResult):
     "Mean of the classes' accuracies, as `accs` has its figures: (len(samples_pc), runs), in [0,1]"
-    if self.preds is None and 'balanced' in self.info: return np.array(self.info['balanced'])      # of a row
+    # of a row
+    if self.preds is None and 'balanced' in self.info: return np.array(self.info['balanced'])
     self._class_names()
     right = self.preds==self.targets
     of_class = [right[...,self.targets==k].mean(-1) for k in np.unique(self.targets)]
@@ -138,7 +146,8 @@ def plot_confusion(self:EvalResult,
     return ax
 
 # %% ../nbs/03a_report.ipynb #8b487040
-def _band(ax, x, accs, color, label, **kw): # a line and a band of one standard deviation; accs (points,runs) in [0,1]
+# a line and a band of one standard deviation; accs (points,runs) in [0,1]
+def _band(ax, x, accs, color, label, **kw):
     mean = 100*accs.mean(1)
     sd = 100*accs.std(1, ddof=1) if accs.shape[1]>1 else 0
     ax.plot(x, mean, color=color, label=label, **kw)
@@ -187,7 +196,8 @@ def thesis_results(
     path = Path(path).expanduser()
     return pd.read_csv(path) if path.exists() else None
 
-def _thesis_lines(ax, table, protocol): # the thesis's two curves of this protocol, as far as the table has them
+# the thesis's two curves of this protocol, as far as the table has them
+def _thesis_lines(ax, table, protocol):
     table = table[(table.protocol==protocol) & (table.metric=='accuracy') & (table.samples_per_class!='all')]
     for init,name,style in (('baseline','ImageNet',':'), ('tempo','Tempo','--')):
         t = table[table.init==init]
@@ -196,7 +206,8 @@ def _thesis_lines(ax, table, protocol): # the thesis's two curves of this protoc
         ax.plot(ns, 100*t.value, style, c='grey', lw=1, label=f'thesis, {name}')
 
 # %% ../nbs/03a_report.ipynb #1a64e011
-def _efficiency_band(ax, r, color): # a result's line; all stills together have no place on the axis
+# a result's line; all stills together have no place on the axis
+def _efficiency_band(ax, r, color):
     some = [k for k,n in enumerate(r.samples_pc) if n]
     ns = [r.samples_pc[k] for k in some]
     _band(ax, ns, r.accs[some], color, r.name, marker='o', ms=4)
@@ -205,8 +216,11 @@ def _efficiency_band(ax, r, color): # a result's line; all stills together have 
 def plot_efficiency(
     results, # `EvalResult`s
     ax=None, # Matplotlib axes; None: new ones
-    thesis:str=None, # Which of the thesis's lines: 'linear' or 'finetune'; None: as the results' own kind
-    thesis_path=None, # Where `thesis_results.csv` is; None, or no file there: no lines of the thesis
+    # Which of the thesis's lines: 'linear' or
+    # 'finetune'; None: as the results' own kind
+    thesis:str=None,
+    # Where `thesis_results.csv` is; None, or no file there: no lines of the thesis
+    thesis_path=None,
 ): # The axes
     "Accuracy over labels per class, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
@@ -232,10 +246,12 @@ def plot(self:EvalResult,
 def _draws_of(r): # what two results must have in common to be compared run by run
     return r.samples_pc, r.accs.shape, r.info.get('seed'), r.info.get('data')
 
-def _groups_of(*results): # the groups of the stills, as far as one of the results knows them
+# the groups of the stills, as far as one of the results knows them
+def _groups_of(*results):
     return next((r.groups for r in results if r.groups is not None), None)
 
-def _difference(base, ours, k): # of the k-th number of labels: the means, their difference, its intervals
+# of the k-th number of labels: the means, their difference, its intervals
+def _difference(base, ours, k):
     d = ours.accs[k]-base.accs[k]
     half = t_halfwidth(d)
     row = dict(name=ours.name, n=n_text(base.samples_pc[k]))
@@ -258,11 +274,13 @@ def paired(
     return pd.DataFrame([_difference(base, ours, k) for k in range(len(base.samples_pc))])
 
 # %% ../nbs/03a_report.ipynb #6fb35961
-def _needs(ns, base, ours): # labels per class of the baseline, for each of our means; both (len(ns),runs)
+# labels per class of the baseline, for each of our means; both (len(ns),runs)
+def _needs(ns, base, ours):
     means = base.mean(1)
     return [stills_needed(ns, means, acc) for acc in ours.mean(1)]
 
-def _needs_text(ns, need, low, high): # such as '6.1 (5.2 to 7.0)', once where all three read the same
+# such as '6.1 (5.2 to 7.0)', once where all three read the same
+def _needs_text(ns, need, low, high):
     def form(m):
         if m==0: return f'< {ns[0]}'
         return f'> {ns[-1]}' if m==np.inf else f'{m:.1f}'
@@ -276,7 +294,9 @@ def labels_saved(
     *,
     draws:int=500, # Bootstrap samples of the runs
     seed:int=0, # Of the samples
-)->pd.DataFrame: # A line an n: `needs` (labels per class of the baseline) with `low` and `high`, and `text`
+# A line an n: `needs` (labels per class of the
+# baseline) with `low` and `high`, and `text`
+)->pd.DataFrame:
     "At which number of labels per class the baseline is as good"
     some = [k for k,n in enumerate(base.samples_pc) if n]
     some = sorted(some, key=lambda k: base.samples_pc[k])
@@ -332,7 +352,8 @@ def show_differences(
     t[f'{baseline} (%)'] = [f'{100*x:.1f}' for x in d.baseline]
     t['accuracy (%)'] = [f'{100*x:.1f}' for x in d.accuracy]
     t['difference'] = [f'{100*x:+.1f}' for x in d.difference]
-    ends = lambda *names: d[list(names)].astype(float).values            # a row has None for NaN
+    # a row has None for NaN
+    ends = lambda *names: d[list(names)].astype(float).values
     t['over draws'] = [_from_to(*o) for o in ends('low','high')]
     if 'low_stills' not in d: return t
     units = 'groups' if 'groups' in d and d.groups.notna().all() else 'stills'
@@ -353,21 +374,27 @@ def __repr__(self:Comparison):
 @patch
 def plot(self:Comparison,
     ax=None, # Matplotlib axes; None: new ones
-    thesis:str=None, # Which of the thesis's lines: 'linear' or 'finetune'; None: as the results' own kind
-    thesis_path=None, # Where `thesis_results.csv` is; None, or no file there: no lines of the thesis
+    # Which of the thesis's lines: 'linear' or
+    # 'finetune'; None: as the results' own kind
+    thesis:str=None,
+    # Where `thesis_results.csv` is; None, or no file there: no lines of the thesis
+    thesis_path=None,
 ): # The axes
     "Label efficiency of all of them"
     return plot_efficiency(self.results, ax, thesis, thesis_path)
 
 # %% ../nbs/03a_report.ipynb #a567d659
-def _by_name(b): return isinstance(b, str) and b in ('imagenet','random')      # a start that any architecture has
+# a start that any architecture has
+def _by_name(b): return isinstance(b, str) and b in ('imagenet','random')
 
 def _start_of(r): # architecture and size of a result, as far as it says
     return {k: r.info[k] for k in ('arch','size') if k in r.info}
 
 def evaluate_each(
     named, # Pairs of a name (or None) and a backbone or `EvalResult`
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
+    # A folder with `train/<class>/` and `val/<class>/`
+    # or `test/<class>/`, or an `EvalData`
+    data,
     evaluate, # `linear_eval`, `semisup_eval`, or a function with their arguments
     samples_pc, # Labels per class
     **kw # Passed to `evaluate`
@@ -387,7 +414,8 @@ def evaluate_each(
     return [out[k] for k in range(len(out))]
 
 # %% ../nbs/03a_report.ipynb #58c2ba2a
-def _known_name(name, b): # the name that a result will have, as far as it is known beforehand
+# the name that a result will have, as far as it is known beforehand
+def _known_name(name, b):
     if name: return name
     if isinstance(b, EvalResult): return b.name
     return Path(b).stem if isinstance(b, (str,Path)) else None
@@ -402,11 +430,15 @@ def _check_names(names): # two results at least, with different names
 # %% ../nbs/03a_report.ipynb #e64d679b
 def compare(
     backbones, # Names, paths, `Backbone`s or `EvalResult`s; a dict gives them names
-    data=None, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
+    # A folder with `train/<class>/` and `val/<class>/`
+    # or `test/<class>/`, or an `EvalData`
+    data=None,
     evaluate=None, # `linear_eval`, `semisup_eval`, or a function with their arguments
     *,
-    baseline:str=None, # Name to compare with; None: 'imagenet' where there is one, else the first
-    samples_pc='usual', # Labels per class: a list, or those of 1, 5, 10, 15, 20 that the data has
+    # Name to compare with; None: 'imagenet' where there is one, else the first
+    baseline:str=None,
+    # Labels per class: a list, or those of 1, 5, 10, 15, 20 that the data has
+    samples_pc='usual',
     **kw # Passed to `evaluate`: runs, seed, size, arch, protocol …
 )->Comparison:
     "Evaluate several backbones on the same draws of the labelled stills"
@@ -469,7 +501,8 @@ def _add_to_csv(self:EvalResult, file): # a line a run
     t.to_csv(file, mode='a', header=not file.exists(), index=False)
 
 @patch
-def _to_tensorboard(self:EvalResult, folder): # mean and standard deviation at every look, a run of TensorBoard for each n
+# mean and standard deviation at every look, a run of TensorBoard for each n
+def _to_tensorboard(self:EvalResult, folder):
     writer = importlib.import_module('torch.utils.tensorboard').SummaryWriter
     iters, curve = self.iters, self.curve
     if curve is None: iters, curve = [0], self.accs[None]
@@ -482,7 +515,9 @@ def _to_tensorboard(self:EvalResult, folder): # mean and standard deviation at e
 # %% ../nbs/03a_report.ipynb #60748ddf
 @patch
 def log(self:EvalResult,
-    folder='runs', # Where to: `folder/name/n` for TensorBoard, `folder/name/accuracy.csv` for the table
+    # Where to: `folder/name/n` for TensorBoard,
+    # `folder/name/accuracy.csv` for the table
+    folder='runs',
 )->Path: # `folder/name`
     "Accuracy over iterations to TensorBoard, where it is installed, and of every run to CSV"
     path = Path(folder)/as_file_name(self.name or '')

@@ -173,7 +173,8 @@ def adversarial(
 ): # (N,3,H,W) float32 in [0,1]
     "Pictures that the model is meant to get wrong; the model is left as it was"
     _check_attack(images, labels, eps, attack)
-    _foolbox()                                       # without the library an error, whatever the strength
+    # without the library an error, whatever the strength
+    _foolbox()
     x = torch.as_tensor(np.ascontiguousarray(images)).permute(0,3,1,2).float()/255
     if not eps: return x
     y = torch.as_tensor(labels).long()
@@ -221,7 +222,8 @@ def disturb(
     seed:int=0, # The same seed and strength, the same disturbance
 )->tuple: # (N,H,W,3) uint8, and (N,classes) scores of the model
     "Pictures under a disturbance or attack, and what the model says of them"
-    images = np.asarray(images)                                  # `PictureFiles` are read
+    # `PictureFiles` are read
+    images = np.asarray(images)
     if kind in ATTACKS: return _attacked(model, images, labels, kind, strength, seed)
     rng = np.random.default_rng([seed, int(1000*strength)])
     out = DISTURBANCES[kind](images, masks, strength, rng)
@@ -236,7 +238,8 @@ class Robustness:
     strengths: list # (k,) strengths
     accs: np.ndarray # (k,runs) accuracies, shares
     relevance: np.ndarray = None # (k,runs) mean share of relevance on the object
-    info: dict = field(default_factory=dict, repr=False) # Settings, and what else a row should say
+    # Settings, and what else a row should say
+    info: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         self.accs = np.asarray(self.accs, float)
@@ -294,7 +297,8 @@ def _usual_kinds(data):
 def _load(data, size, test, kinds):
     "Stills, with masks where there are some; an error where `kinds` need them and there are none"
     needed = any(_needs_masks(k) for k in kinds or ())
-    return load_eval_data(data, size, test=test, masks=needed or None, memory=np.inf)   # every point looks at all of them
+    # every point looks at all of them
+    return load_eval_data(data, size, test=test, masks=needed or None, memory=np.inf)
 
 # %% ../nbs/06b_robustness.ipynb #5ed01f6b
 def _check_call(models, kinds, runs, strengths):
@@ -335,18 +339,24 @@ def _measure(nets, data, strengths, seeds, look, samples_pc, protocol, cache):
 # %% ../nbs/06b_robustness.ipynb #33f6027d
 def robustness(
     models, # Backbones by name: {name: path, `Backbone`, 'imagenet' or 'random'}
-    data, # A folder with `train/<class>/`, `val/<class>/` (or `test/`) and, for clutter, `masks/`; or an `EvalData`
+    # A folder with `train/<class>/`, `val/<class>/` (or
+    # `test/`) and, for clutter, `masks/`; or an `EvalData`
+    data,
     kinds=None, # Disturbances and attacks; None: all that the data allows
     *,
     runs:int=3, # Seeds of each disturbance
     seed:int=0, # The first of them
     strengths:dict=None, # {kind: strengths} in place of the usual ones
-    relevance:bool=True, # Measure the share of relevance on the object too, where there are masks
+    # Measure the share of relevance on the object too, where there are masks
+    relevance:bool=True,
     samples_pc:int=None, # Labels per class that heads are fitted on; None: all
     protocol:str='lbfgs', # Head: 'lbfgs' or 'thesis'
-    size:int=None, # Side of the pictures (pixels); None: what the first backbone was saved with, or what an `EvalData` has
+    # Side of the pictures (pixels); None: what the first
+    # backbone was saved with, or what an `EvalData` has
+    size:int=None,
     arch:str=None, # Architecture, for 'imagenet' and 'random'
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
+    # Which folder to measure on; None: `val` where there is one, else `test`
+    test:str=None,
     cache=True, # Keep features on disk: True, False, or a folder
     device=None, # Where to compute; None: on the GPU, if there is one
 )->list: # A `Robustness` for each model and kind
@@ -442,7 +452,8 @@ def show_disturbed(
     mask, # (H,W) bool; None where the kind needs none
     label:int, # True class
     classes:list, # Names of the classes
-    kind:str, # A disturbance or attack; the picture shown under an attack is the first model's
+    # A disturbance or attack; the picture shown under an attack is the first model's
+    kind:str,
     *,
     seed:int=0, # Of the disturbance
 ): # The figure
@@ -482,7 +493,9 @@ def robustness_difference(
     base:Robustness, # Against whom
     ours:Robustness, # Under the same disturbance, strengths and seeds
     what:str='accs', # 'accs' or 'relevance'
-)->pd.DataFrame: # A line a strength, and 'mean' over all above 0: both, the difference and its 95 % interval (NaN where nothing random was measured), shares
+# A line a strength, and 'mean' over all above 0: both, the difference
+# and its 95 % interval (NaN where nothing random was measured), shares
+)->pd.DataFrame:
     "How far one model is ahead of another"
     _check_alike(base, ours, what)
     a, b = base.at(what), ours.at(what)

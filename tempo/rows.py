@@ -19,14 +19,17 @@ def _git(*args): # git's answer to a question about the folder of the package
     return subprocess.run(['git','-C',folder,*args], capture_output=True, text=True)
 
 def _commit(): # such as '+g1a2b3c4.dirty'; empty where the package is not of a checkout
-    if _git('ls-files','--error-unmatch','__init__.py').returncode: return ''            # somebody else's repository
+    # somebody else's repository
+    if _git('ls-files','--error-unmatch','__init__.py').returncode: return ''
     commit = _git('rev-parse','--short','HEAD')
     if commit.returncode: return ''
     changed = _git('status','--porcelain','--','.').stdout.strip()
     return f'+g{commit.stdout.strip()}' + ('.dirty' if changed else '')
 
-@functools.lru_cache(None)                 # of the code that was loaded, whatever is committed meanwhile
-def code_version()->str: # Such as '0.0.1+g1a2b3c4', with '.dirty' where files differ from the commit
+# of the code that was loaded, whatever is committed meanwhile
+@functools.lru_cache(None)
+# Such as '0.0.1+g1a2b3c4', with '.dirty' where files differ from the commit
+def code_version()->str:
     "The version of the code that runs: the package's, and the commit where it runs from a checkout"
     try: return tempo.__version__ + _commit()
     except OSError: return tempo.__version__             # there is no git
@@ -43,7 +46,9 @@ def machine()->str: # Such as 'Intel(R) Xeon(R) Processor, 2 cores'
     return f'{_processor()}, {os.cpu_count()} cores'
 
 # %% ../nbs/03c_rows.ipynb #499f341d
-def _plain(o): # what JSON does not know, as something that it knows; NaN and infinities, which it has no word for, become null
+# what JSON does not know, as something that it knows; NaN
+# and infinities, which it has no word for, become null
+def _plain(o):
     if hasattr(o, 'tolist'): o = o.tolist()
     if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
     if isinstance(o, (list,tuple)): return [_plain(v) for v in o]
@@ -72,7 +77,9 @@ def _append(path, line): # one line at the end of a file, all of it or nothing
 # %% ../nbs/03c_rows.ipynb #d110bbc6
 def add_row(
     path, # A .jsonl file; made if it is not there
-    **row # What to write: anything JSON can hold, and numpy arrays; NaN and infinities become null
+    # What to write: anything JSON can hold, and
+    # numpy arrays; NaN and infinities become null
+    **row
 )->dict: # The row, with when, code and machine
     "Append one line to `path`"
     row = dict(row, when=time.strftime('%Y-%m-%d'), code=code_version(), machine=machine())
@@ -115,14 +122,18 @@ def _says(row, key, value): # whether a row says `value` under `key`
 
 def rows_of(
     rows, # As `load_rows` gives them
-    **match # What the rows have to say, such as kind='linear'; `data` is compared by the folder's name
+    # What the rows have to say, such as kind='linear';
+    # `data` is compared by the folder's name
+    **match
 )->list: # The rows that do
     "Some rows of a results file"
     return [r for r in rows if all(_says(r, k, v) for k,v in match.items())]
 
 # %% ../nbs/03c_rows.ipynb #8c7ce466
 def latest_run(
-    rows, # As `load_rows` gives them; rows of one go share a `run`, the time it began, as `bench/run` writes it
+    # As `load_rows` gives them; rows of one go share a
+    # `run`, the time it began, as `bench/run` writes it
+    rows,
 )->list: # The rows of the go that began last
     "The latest go of a results file"
     runs = [r['run'] for r in rows if r.get('run')]
@@ -132,7 +143,9 @@ def latest_run(
 # %% ../nbs/03c_rows.ipynb #ea506a36
 def to_row(
     o, # A dataclass with a dict `info`
-    digits:dict, # {field: digits after the point, None for a field as it is}: the fields that are written
+    # {field: digits after the point, None for a
+    # field as it is}: the fields that are written
+    digits:dict,
     renamed:dict=None, # {field: key in the row}, where they differ
 )->dict: # For `add_row`
     "The row of a result: its `info`, its name, and these fields; NaN, which the file will hold as null, stays NaN here"

@@ -17,7 +17,9 @@ from .loaders import FramesOn, Resumable, ahead, fits_on, on_device, on_gpu, pin
 # %% ../nbs/01_sampling.ipynb #f8c09927
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
 def register_pdf(
-    f, # w(k, proximity): weights ≥ 0 of integer offsets `k` (array, frames, never 0); `proximity` in frames
+    # w(k, proximity): weights ≥ 0 of integer offsets `k`
+    # (array, frames, never 0); `proximity` in frames
+    f,
 ): # `f`, so that this serves as a decorator
     "Make the distribution `f` available under its name"
     PDFS[f.__name__] = f
@@ -76,7 +78,8 @@ class TemporalPdf:
     ):
         _check_pdf(name, proximity)
         self.name, self.proximity = name, proximity
-        self.left, self.right = self._tables()  # [k]: weight of the offsets 1…k, on each side
+        # [k]: weight of the offsets 1…k, on each side
+        self.left, self.right = self._tables()
 
     def __repr__(self): return f'{self.name}({self.proximity})'
 
@@ -154,8 +157,10 @@ def _stretches(self:PairSampler):
     "First frames and lengths of the stretches of frames that have a partner, two for each clip"
     back = _nearest(self.pdf.left, self.hi.max())
     on = _nearest(self.pdf.right, self.hi.max())
-    some = np.maximum(self.hi-on, self.lo)          # up to here there is a later partner
-    rest = np.clip(self.lo+back, some, self.hi)     # from here on there is an earlier one
+    # up to here there is a later partner
+    some = np.maximum(self.hi-on, self.lo)
+    # from here on there is an earlier one
+    rest = np.clip(self.lo+back, some, self.hi)
     first = np.stack([self.lo, rest], 1)
     n = np.stack([some-self.lo, self.hi-rest], 1)
     return first.ravel(), n.ravel()
@@ -247,16 +252,23 @@ def check_bs(
 class PairDL(Resumable, TfmdDL):
     "Batches of (first views, second views, distance): two uint8 tensors (N,3,H,W) and one of frames (N,)"
     def __init__(self,
-        store, # A `FrameStore`, or any array (T,H,W,3) of uint8 that takes lists of indices
+        # A `FrameStore`, or any array (T,H,W,3) of uint8 that takes lists of indices
+        store,
         sampler, # A `PairSampler`
         bs:int=128, # Pairs a batch, of all processes together
         *,
         n:int=None, # Pairs an epoch; None: one for every frame
-        shard=(0,1), # (this process, number of processes): each takes its part of every batch
-        num_workers:int=0, # Processes that gather frames: 0 is fast, since a frame is one copy
+        # (this process, number of processes): each takes its part of every batch
+        shard=(0,1),
+        # Processes that gather frames: 0 is fast, since a frame is one copy
+        num_workers:int=0,
         device=None, # Where batches go
-        prefetch:int=None, # Batches that a thread gathers ahead; None: two where they go to a GPU, else none
-        on_card:bool=None, # All frames are kept on the device; None: where it is a GPU and they fit with room to spare
+        # Batches that a thread gathers ahead; None:
+        # two where they go to a GPU, else none
+        prefetch:int=None,
+        # All frames are kept on the device; None: where
+        # it is a GPU and they fit with room to spare
+        on_card:bool=None,
         **kwargs # Passed to fastai's `TfmdDL`
     ):
         n = n or len(sampler)
@@ -311,7 +323,8 @@ def _views(self:PairDL, frames):
 @patch
 def fetch(self:PairDL,
     pairs, # (n,2) frames
-)->FramePair: # Two uint8 tensors (n,3,H,W) in channels-last memory and the distances (n,)
+# Two uint8 tensors (n,3,H,W) in channels-last memory and the distances (n,)
+)->FramePair:
     "The frames of `pairs` as a batch"
     i,j = pairs.T
     return FramePair(self._views(i), self._views(j), torch.from_numpy(j-i))
@@ -325,7 +338,8 @@ def create_batches(self:PairDL,
     some = chunked(samps, self.bs, drop_last=True)
     if self.fake_l.num_workers: return (yield from (self.fetch(self.pairs[list(numbers)]) for numbers in some))
     for numbers,pairs,b in ahead(map(self._gathered, some), self._n_ahead()):
-        if pairs is not self.pairs: b = self._gathered(numbers)[2]      # pairs were drawn anew in the meantime
+        # pairs were drawn anew in the meantime
+        if pairs is not self.pairs: b = self._gathered(numbers)[2]
         yield self._send(b)
 
 @patch
@@ -389,16 +403,19 @@ def pair_dls(
     seed:int=42, # Decides every pair, with the epoch's number
     num_workers:int=0, # Processes that gather frames
     device=None, # Where batches go; None: fastai's default device
-    shard=None, # (this process, number of processes); None: as `torchrun` or `accelerate launch` say, else (0,1)
+    # (this process, number of processes); None: as
+    # `torchrun` or `accelerate launch` say, else (0,1)
+    shard=None,
     **kwargs # Passed to `PairDL`: prefetch, on_card
-)->DataLoaders: # One training loader; there is no validation loss here, evaluation is what validates
+)->DataLoaders: # One training loader; evaluation is what validates
     "fastai `DataLoaders` of frame pairs"
     clips = _pairable(store, split)
     shard = shard or (rank_distrib(), max(num_distrib(),1))
     device = device or default_device()
     sampler = PairSampler(clips, pdf, proximity, seed=seed)
     dl = PairDL(store, sampler, bs, n=n, shard=shard, num_workers=num_workers, device=device, **kwargs)
-    return DataLoaders(dl, DataLoader([], bs=1), device=device)     # fastai skips an empty validation set
+    # fastai skips an empty validation set
+    return DataLoaders(dl, DataLoader([], bs=1), device=device)
 
 # %% ../nbs/01_sampling.ipynb #8496e717
 def thumbnails(
@@ -460,7 +477,8 @@ def plot(self:Proximity,
 # %% ../nbs/01_sampling.ipynb #140c0870
 def _pairs_apart(bounds, lag, n, rng):
     "`n` pairs of frames at the distance `lag`, at random from all clips that are long enough"
-    room = np.maximum(bounds[:,1]-bounds[:,0]-lag, 0)     # frames of each clip that have a partner at this distance
+    # frames of each clip that have a partner at this distance
+    room = np.maximum(bounds[:,1]-bounds[:,0]-lag, 0)
     ends = np.cumsum(room)
     place = rng.integers(room.sum(), size=n)
     clip = np.searchsorted(ends, place, 'right')
@@ -470,7 +488,8 @@ def _pairs_apart(bounds, lag, n, rng):
 # %% ../nbs/01_sampling.ipynb #9eea205c
 def suggest_proximity(
     store, # A `FrameStore`
-    features=thumbnails, # (N,H,W,3) uint8 → (N,F): in what space frames resemble each other
+    # (N,H,W,3) uint8 → (N,F): in what space frames resemble each other
+    features=thumbnails,
     *,
     longest:int=300, # Longest distance to measure (frames)
     n:int=300, # Pairs at each distance

@@ -85,7 +85,9 @@ def _ready_splits(data):
     return ready
 
 def coco_files(
-    data, # A folder with `masks/` beside `train/` and `val/` (or `test/`), or with COCO's `annotations/`
+    # A folder with `masks/` beside `train/` and `val/`
+    # (or `test/`), or with COCO's `annotations/`
+    data,
     out, # Folder for a data set that has to be made
     classes=None, # Names, as `masks_to_coco` takes them; 'hand' makes all classes one
 )->tuple: # COCO files: to learn from, to measure on
@@ -246,7 +248,8 @@ def _found(prediction, picture_id, category_ids):
     "torchvision's predictions of one picture, as COCO's results have them"
     p = {k: v.cpu() for k,v in prediction.items()}
     corner, opposite = p['boxes'].double().split(2, dim=1)
-    boxes = torch.cat([corner, opposite-corner], 1).tolist()                # x, y, width, height
+    # x, y, width, height
+    boxes = torch.cat([corner, opposite-corner], 1).tolist()
     for k,label in enumerate(p['labels'].tolist()):
         rle = encode((p['masks'][k,0]>.5).numpy())
         named = dict(image_id=picture_id, category_id=category_ids[label-1])
@@ -278,7 +281,8 @@ class EvaluateAP(Callback):
     def __init__(self,
         file, # COCO file to measure on
         every:int, # Iterations between two evaluations
-        record, # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+        # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+        record,
     ): self.file, self.every, self.record = file, every, record
     def before_train(self):
         "The loader's stretch is that of the epoch"
@@ -338,7 +342,8 @@ def train_torchvision(
     val, # COCO file to measure on
     *,
     out, # Folder of this run
-    record, # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+    # Called with the iteration, APs as `coco_ap` gives them, and the predictions
+    record,
     iters:int, # Iterations
     bs:int, # Pictures an iteration
     lr:float, # Learning rate, constant after the warm-up
@@ -370,9 +375,12 @@ class APCurve:
     iters: list     # (k,) iterations
     bbox: np.ndarray # (runs,k) AP of boxes, shares
     segm: np.ndarray # (runs,k) AP of masks, shares
-    info: dict = field(default_factory=dict, repr=False) # Settings, and what else a row should say
-    folder: Path = field(default=None, repr=False)       # Of the first run: predictions and weights
-    val: Path = field(default=None, repr=False)          # COCO file that it was measured on
+    # Settings, and what else a row should say
+    info: dict = field(default_factory=dict, repr=False)
+    # Of the first run: predictions and weights
+    folder: Path = field(default=None, repr=False)
+    # COCO file that it was measured on
+    val: Path = field(default=None, repr=False)
 
     def __repr__(self):
         runs = len(self.segm)
@@ -477,7 +485,8 @@ def _train_seeds(name, backbone, files, info, out, seeds, resume):
     folders = _seed_folders(out, name, seeds)
     runs = []
     for folder,s in zip(folders, seeds):
-        settings = json.loads(json.dumps(info|dict(seed=s)))           # as they will be read from the file
+        # as they will be read from the file
+        settings = json.loads(json.dumps(info|dict(seed=s)))
         runs.append(_run(train_one, folder, settings, resume))
     info = info | dict(seeds=list(seeds), meta=backbone.meta)
     return _curve(name, runs, info, files, folders[0])
@@ -489,7 +498,9 @@ def train_segmentation(
     engine:str='detectron2', # 'detectron2' or 'torchvision'
     iters:int=None, # Iterations; None: the configuration's
     *,
-    config:str='default', # 'default' (detectron2's mask_rcnn_R_50_FPN_3x, as in the thesis) or 'small', for a processor; what follows overrides parts of it
+    # 'default' (detectron2's mask_rcnn_R_50_FPN_3x, as in the thesis)
+    # or 'small', for a processor; what follows overrides parts of it
+    config:str='default',
     bs:int=None, # Pictures an iteration
     lr:float=None, # Learning rate
     every:int=None, # Iterations between two evaluations; has to divide `iters`
@@ -535,10 +546,13 @@ def ap_difference(
     base:APCurve, # Against whom
     ours:APCurve, # With the same seeds and iterations
     kind:str='segm', # 'segm' or 'bbox'
-)->pd.DataFrame: # A line an evaluation, and 'mean' over all of them: both APs, the difference and its 95 % interval, shares
+# A line an evaluation, and 'mean' over all of them:
+# both APs, the difference and its 95 % interval, shares
+)->pd.DataFrame:
     "How far one start is ahead of the other, run by run"
     _same_runs(base, ours)
-    each = lambda c: [*c.at(kind).T, c.at(kind).mean(1)]                    # one evaluation after the other, then their mean
+    # one evaluation after the other, then their mean
+    each = lambda c: [*c.at(kind).T, c.at(kind).mean(1)]
     rows = []
     for i,x,y in zip([*base.iters,'mean'], each(base), each(ours)):
         d = y-x
@@ -602,7 +616,8 @@ def _plot_thesis(ax, table, kind):
 def plot_ap(
     curves, # `APCurve`s
     kind:str='segm', # 'segm' or 'bbox'
-    thesis=None, # The thesis's table, as `thesis_results` reads it: its curves beside; None: none
+    # The thesis's table, as `thesis_results` reads it: its curves beside; None: none
+    thesis=None,
 ): # The figure
     "AP over iterations, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns

@@ -63,10 +63,12 @@ class _Batches: # item i is the i-th batch: bytes and classes
 # %% ../nbs/05_semisup.ipynb #914348db
 class FineTune(Callback):
     "Augments the training batches and keeps what is predicted for the test stills"
-    order = 5                                                 # after fastai has put the model into training mode
+    # after fastai has put the model into training mode
+    order = 5
     def __init__(self,
         aug, # None, 'light', 'strong' or a function of a batch
-        bn:bool=True, # Whether BatchNorm takes the statistics of the batch while training
+        # Whether BatchNorm takes the statistics of the batch while training
+        bn:bool=True,
     ): self.aug, self.bn, self.preds = aug, bn, []
     def before_train(self):
         "BatchNorm stays as it is, if it is to"
@@ -97,14 +99,16 @@ def by_depth(
     return groups + [params(model[1])]
 
 # %% ../nbs/05_semisup.ipynb #a3b6da01
-def _loaders(tr, te, idx, iters, bs, points, seed, device): # batches to learn from, an epoch between two looks, and the test stills
+# batches to learn from, an epoch between two looks, and the test stills
+def _loaders(tr, te, idx, iters, bs, points, seed, device):
     drawn = batches(idx, iters, bs, np.random.default_rng([seed,2]))
     train = NumberedDL(_Batches(tr, drawn), bs=None, n=iters//points)
     fixed = np.array_split(np.arange(len(te)), -(-len(te)//64))
     return DataLoaders(train, DataLoader(_Batches(te, fixed), bs=None), device=device)
 
 # %% ../nbs/05_semisup.ipynb #7f08b07c
-def _learner(dls, model, look, mom): # fastai's, whose learning rates may differ by depth
+# fastai's, whose learning rates may differ by depth
+def _learner(dls, model, look, mom):
     opt = partial(SGD, mom=mom)
     return Learner(dls, model, CrossEntropyLossFlat(), opt_func=opt, splitter=by_depth, wd=0., cbs=look)
 
@@ -120,10 +124,14 @@ def finetune(
     bs:int, # Stills a batch
     aug, # None, 'light', 'strong' or a function of a batch
     mom:float, # Momentum
-    depth:float, # How many times smaller the learning rate is at the input than at the head
+    # How many times smaller the learning rate is at the input than at the head
+    depth:float,
     cycle:bool, # One-cycle schedule; else constant
-    bn:bool, # BatchNorm takes the statistics of the batch while training, and keeps them; else it stays in eval mode
-    points:int, # How often to look at the test stills, evenly spread; the last time at the end
+    # BatchNorm takes the statistics of the batch while
+    # training, and keeps them; else it stays in eval mode
+    bn:bool,
+    # How often to look at the test stills, evenly spread; the last time at the end
+    points:int,
     seed:int, # Of the batches' order
 ): # (points,M) predicted classes
     "Train the whole network on some stills"
@@ -136,7 +144,8 @@ def finetune(
     return torch.stack([torch.cat(p) for p in look.preds]).numpy()
 
 # %% ../nbs/05_semisup.ipynb #d7fb5923
-def _settings(protocol, aug, **own): # a protocol's settings, with those that were given in their place
+# a protocol's settings, with those that were given in their place
+def _settings(protocol, aug, **own):
     if protocol not in PROTOCOLS: raise ValueError(f"protocol={protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     opts = PROTOCOLS[protocol] | {k:v for k,v in own.items() if v is not None}
     if aug!='protocol': opts['aug'] = aug
@@ -146,7 +155,8 @@ def _settings(protocol, aug, **own): # a protocol's settings, with those that we
         raise ValueError(f"lr={lr}, iters={iters}, bs={bs}: all have to be above 0, and BatchNorm needs two stills a batch")
     return opts
 
-def _looks(points, iters): # how many stretches of equal length there are, at most `points`
+# how many stretches of equal length there are, at most `points`
+def _looks(points, iters):
     return max(p for p in range(1, points+1) if iters%p==0)
 
 # %% ../nbs/05_semisup.ipynb #77d0fb41
@@ -163,7 +173,8 @@ def _result(preds, labels, ns, iters, **kw): # of predictions (points,len(ns),ru
     return from_preds(preds[-1], labels, ns, iters=looked_at, curve=(preds==labels).mean(-1), **kw)
 
 # %% ../nbs/05_semisup.ipynb #59fd0e00
-def _classifier(net, x, tr, idx): # a copy of the network with a head: that of the features x, a random one without
+# a copy of the network with a head: that of the features x, a random one without
+def _classifier(net, x, tr, idx):
     n_classes = len(tr.classes)
     device = next(net.parameters()).device
     if x is None: head = nn.Linear(net.n_features, n_classes).to(device)
@@ -177,7 +188,8 @@ def _one_run(net, x, tr, te, idx, **kw): # the predictions of one training
         return finetune(_classifier(net, x, tr, idx), tr, te, idx, **kw)
 
 # %% ../nbs/05_semisup.ipynb #8e620b98
-def _all_runs(net, tr, te, draws, seed, probe, **kw): # predictions (points,len(ns),runs,M)
+# predictions (points,len(ns),runs,M)
+def _all_runs(net, tr, te, draws, seed, probe, **kw):
     x = cached_features(net, tr.images).to(next(net.parameters()).device) if probe else None
     turns = [(idx,seed+r) for d in draws for r,idx in enumerate(d)]
     looks = [_one_run(net, x, tr, te, idx, seed=s, **kw) for idx,s in tqdm(turns, desc='fine-tuning', leave=False)]
@@ -188,8 +200,11 @@ def _all_runs(net, tr, te, draws, seed, probe, **kw): # predictions (points,len(
 @delegates(eval_setup)
 def semisup_eval(
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    data, # A folder with `train/<class>/` and `val/<class>/` or `test/<class>/`, or an `EvalData`
-    samples_pc=None, # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
+    # A folder with `train/<class>/` and `val/<class>/`
+    # or `test/<class>/`, or an `EvalData`
+    data,
+    # Labels per class: a number, a list, None for all, or 'usual' for the thesis's
+    samples_pc=None,
     runs:int=10, # Draws of the labelled stills
     lr:float=None, # Peak learning rate; None: the protocol's
     *,
@@ -199,7 +214,8 @@ def semisup_eval(
     aug='protocol', # None, 'light', 'strong' or a function of a batch
     bn:bool=None, # Whether BatchNorm's statistics learn too
     points:int=10, # How often to look at the test stills, at most
-    seed:int=0, # First seed of the draws: the same seed compares backbones on the same stills
+    # First seed of the draws: the same seed compares backbones on the same stills
+    seed:int=0,
     **kwargs
 )->EvalResult:
     "Accuracy of the whole network, fine-tuned on n labels per class"

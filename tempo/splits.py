@@ -23,7 +23,8 @@ def thumbs(
     a = np.sqrt(a).reshape(len(a), -1)
     a -= a.mean(1, keepdims=True)
     length = np.linalg.norm(a, axis=1, keepdims=True)
-    return a/np.maximum(length, .1)                    # a blank picture has no direction
+    # a blank picture has no direction
+    return a/np.maximum(length, .1)
 
 # %% ../nbs/00k_splits.ipynb #f936dd90
 def _usual(d, j, train):
@@ -44,7 +45,8 @@ def _distances(b, a):
 def _nearest(train, test, features):
     "For each test still: the training still that is nearest, and its distance as a share of what is usual"
     a, b = (np.asarray(features(s.images), np.float32) for s in (train, test))
-    rows = max(1, min(256, 2**22//len(a)))                  # stills at a time: 16 MB of distances at most
+    # stills at a time: 16 MB of distances at most
+    rows = max(1, min(256, 2**22//len(a)))
     for k in range(0, len(b), rows):
         for d in _distances(b[k:k+rows], a):
             j = d.argmin()
@@ -56,9 +58,13 @@ def near_duplicates(
     train:Stills, # Learnt from
     test:Stills, # Measured on
     *,
-    features=thumbs, # A function of pictures (N,H,W,3) that gives (N,D) numbers to tell them apart by
-    below:float=.3, # A pair counts where its distance is below this share of what is usual
-)->pd.DataFrame: # A line a test still that has one: files, classes, and `ratio`, the distance as a share of what is usual
+    # A function of pictures (N,H,W,3) that gives (N,D) numbers to tell them apart by
+    features=thumbs,
+    # A pair counts where its distance is below this share of what is usual
+    below:float=.3,
+# A line a test still that has one: files, classes, and
+# `ratio`, the distance as a share of what is usual
+)->pd.DataFrame:
     "Test stills that are nearly the same picture as a training still, the nearest first"
     lines = []
     for i,(j,ratio) in enumerate(_nearest(train, test, features)):
@@ -134,9 +140,12 @@ def _part(stills, keep):
 
 def split_stills(
     folder, # A folder with one folder of pictures for each class
-    out=None, # A new folder, which gets `train/<class>/`, `val/<class>/` and, with groups, groups.csv; None: nothing is written
+    # A new folder, which gets `train/<class>/`, `val/<class>/`
+    # and, with groups, groups.csv; None: nothing is written
+    out=None,
     *,
-    groups=None, # What belongs together, as for `group_names`; None: every still stands alone
+    # What belongs together, as for `group_names`; None: every still stands alone
+    groups=None,
     val:float=.2, # Share of the stills that are measured on
     seed:int=0, # Of the search for a division
     size:int=128, # Side of the square pictures (pixels)

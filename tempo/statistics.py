@@ -60,14 +60,17 @@ def two_way_interval(
     *,
     draws:int=2000, # Bootstrap samples
     seed:int=0, # Of the samples
-    groups=None, # (M,) patient, camera or recording of each still: whole groups are drawn; None: every still stands alone
+    # (M,) patient, camera or recording of each still: whole
+    # groups are drawn; None: every still stands alone
+    groups=None,
 )->tuple: # (low, high); NaN where all stills are of one group
     "95 % bootstrap interval of the mean, over runs and stills (or groups of stills) alike"
     a = np.asarray(a, float)
     names, of = np.unique(range(a.shape[1]) if groups is None else groups, return_inverse=True)
     if groups is not None and len(names)<2: return np.nan, np.nan
     rng = np.random.default_rng(seed)
-    drawn = lambda k: rng.multinomial(k, [1/k]*k, draws)/k    # how often each of k is drawn
+    # how often each of k is drawn
+    drawn = lambda k: rng.multinomial(k, [1/k]*k, draws)/k
     runs = drawn(len(a))
     units = drawn(len(names))
     sums = a@(of[:,None]==range(len(names)))                  # (runs,groups)

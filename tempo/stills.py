@@ -24,11 +24,13 @@ from .pictures import IMAGE_EXTS, open_image
 @dataclass
 class Stills:
     "Labelled pictures"
-    images: np.ndarray  # (N,size,size,3), uint8; `PictureFiles` where they are too many to hold
+    # (N,size,size,3), uint8; `PictureFiles` where they are too many to hold
+    images: np.ndarray
     labels: np.ndarray  # (N,), index into `classes`
     classes: list  # Class names
     files: list  # Where each picture came from
-    groups: np.ndarray = None  # (N,) str: patient, camera or recording; None where it is not known
+    # (N,) str: patient, camera or recording; None where it is not known
+    groups: np.ndarray = None
 
     def __len__(self): return len(self.labels)
     def __repr__(self):
@@ -209,8 +211,11 @@ def load_stills(
     *,
     fit:str='crop', # 'crop' or 'pad'
     classes:list=None, # Class names, in order; None: the folders' names, sorted
-    groups=None, # What belongs together, as for `group_names`: folders, a pattern, a table or a function
-    memory:float=IN_MEMORY, # What the pictures may take (bytes); more are read as they are needed
+    # What belongs together, as for `group_names`:
+    # folders, a pattern, a table or a function
+    groups=None,
+    # What the pictures may take (bytes); more are read as they are needed
+    memory:float=IN_MEMORY,
 )->Stills: # One picture for each file, in the order of classes and files
     "All pictures below `folder`, by class"
     folder = Path(folder).expanduser()
@@ -261,10 +266,13 @@ def labelled(
     data, # A folder with `train/<class>/` and `test/<class>/` or `val/<class>/`
     size:int=128, # Side of the square pictures (pixels)
     *,
-    test:str=None, # Which folder to measure on; None: `val` where there is one, else `test`
+    # Which folder to measure on; None: `val` where there is one, else `test`
+    test:str=None,
     fit:str='crop', # 'crop' or 'pad'
-    groups=None, # What belongs together, as for `group_names`; a group on both sides is refused
-    memory:float=IN_MEMORY, # What the pictures of a side may take (bytes); more are read as they are needed
+    # What belongs together, as for `group_names`; a group on both sides is refused
+    groups=None,
+    # What the pictures of a side may take (bytes); more are read as they are needed
+    memory:float=IN_MEMORY,
 )->tuple: # (training `Stills`, test `Stills`), with the same classes
     "The stills to learn from and the stills to measure on"
     data = Path(data).expanduser()

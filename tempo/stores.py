@@ -134,16 +134,21 @@ _WHAT = 'build', 'verify', 'info', 'convert'
         'tempo_store convert my_store/ --path my_pictures/ --codec jpeg'))
 def tempo_store(
     what:str, # build, verify, info or convert
-    source:str, # A video, a folder of videos or of frames, or a store; several with commas between
-    path:str=None, # The store's folder, for convert that of the new one; without it, one in the cache that belongs to the videos
+    # A video, a folder of videos or of frames, or a store; several with commas between
+    source:str,
+    # The store's folder, for convert that of the new one;
+    # without it, one in the cache that belongs to the videos
+    path:str=None,
     size:int=128, # Side of the square frames (pixels)
     fps:float=None, # Thin to this many frames a second
     fit:str='crop', # crop the centre, or pad with black
     rate:float=None, # Frames a second of folders of frames, which no header says
-    codec:str=None, # raw or jpeg; without it, raw while that is small, and for convert the other one
+    # raw or jpeg; without it, raw while that is small, and for convert the other one
+    codec:str=None,
     quality:int=90, # Of JPEG pictures, 1 to 100
     plan:bool=False, # build: only say what it would take
-    on_error:str='raise', # build: skip leaves damaged files out and keeps what can be saved of them
+    # build: skip leaves damaged files out and keeps what can be saved of them
+    on_error:str='raise',
     workers:int=None, # build: processes that decode; without it, one a core
 ):
     "Build a store of frames, verify it, say what it holds, or convert it to another codec"
@@ -261,7 +266,8 @@ def _say_cache(found):
         'tempo_cache',
         'tempo_cache --clear all --older 30'))
 def tempo_cache(
-    clear:str=None, # What to remove: names with commas between, or all; without it, the cache is listed
+    # What to remove: names with commas between, or all; without it, the cache is listed
+    clear:str=None,
     older:float=0, # Only what was not used for this many days
 ):
     "Say what lies in the cache, and clear it; what a training uses stays"

@@ -103,7 +103,8 @@ LONGEST = 10.  # seconds: pairs are never further apart
 class Stretches:
     "Where the subject of a video stays, as a network sees it"
     store: FrameStore = field(repr=False) # With a clip for each stretch
-    whole: np.ndarray = field(repr=False) # (C,2) bounds of the clips that were looked at
+    # (C,2) bounds of the clips that were looked at
+    whole: np.ndarray = field(repr=False)
     looked: int  # Frames that were looked at
     longest: int  # Distance that no pair exceeds (frames)
 
@@ -199,7 +200,8 @@ def _as_stretches(store, begins, looked, longest):
 
 def find_stretches(
     store:FrameStore, # The video
-    backbone:Backbone, # The network that looks at it, usually the one that training starts from
+    # The network that looks at it, usually the one that training starts from
+    backbone:Backbone,
     *,
     penalty:float=2., # What a further stretch costs: higher finds fewer
     longest:float=LONGEST, # Distance that no pair exceeds (seconds)
@@ -225,7 +227,8 @@ class LookAgain(Callback):
         if not 0<at<1: raise ValueError(f"at={at}: give a share of the training between 0 and 1")
         self.store, self.at = store, at
         self.penalty, self.longest = penalty, longest
-        self.found = None     # frames at which stretches begin, and how many frames were looked at
+        # frames at which stretches begin, and how many frames were looked at
+        self.found = None
     def state_dict(self):
         "What a checkpoint keeps"
         return dict(found=self.found)

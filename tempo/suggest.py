@@ -25,7 +25,8 @@ class Suggestion:
     "Frames of a store that are worth a label, the most common sight first"
     store: FrameStore  # Where they come from
     frames: np.ndarray  # (n,) as the store counts
-    share: np.ndarray  # (n,) share of the frames looked at that resemble each of them most
+    # (n,) share of the frames looked at that resemble each of them most
+    share: np.ndarray
 
     def __len__(self): return len(self.frames)
     def __repr__(self):
@@ -54,11 +55,13 @@ def _candidates(store, most, size): # numbers of evenly spaced frames, and the f
     return some, np.concatenate(frames)
 
 # %% ../nbs/04a_suggest.ipynb #c6f031d5
-def _clusters(x, n, dims, seed): # how many frames each of n clusters has, and which is nearest to its middle
+# how many frames each of n clusters has, and which is nearest to its middle
+def _clusters(x, n, dims, seed):
     u = unit_features(x, x.mean(0)).numpy()
     u = PCA(min(dims, *x.shape), random_state=seed).fit_transform(u)
     k = KMeans(n, n_init=4, random_state=seed).fit(u)
-    distances = k.transform(u)                                            # (frames, clusters)
+    # (frames, clusters)
+    distances = k.transform(u)
     return np.bincount(k.labels_, minlength=n), distances.argmin(0)
 
 # %% ../nbs/04a_suggest.ipynb #5b0e7a12
@@ -82,7 +85,8 @@ def typical(
     *,
     dims:int=64, # Leading directions of the features that the clusters are made in
     seed:int=0, # Of the clusters' first guess
-)->tuple: # (n,) indices, the largest cluster first; (n,) share of the features in each cluster
+# (n,) indices, the largest cluster first; (n,) share of the features in each cluster
+)->tuple:
     "The features nearest to the middle of each of `n` clusters"
     sizes, nearest = _clusters(x, n, dims, seed)
     order = np.argsort(-sizes, kind='stable')

@@ -18,7 +18,8 @@ import numpy as np
 from .utils import lent_folder
 
 # %% ../nbs/00a_synthetic.ipynb #6df4df70
-LETTERS = 'ABCDEFGHIKLMNOPQRSTUVWXY'  # The letters that are hand shapes: J and Z are movements
+# The letters that are hand shapes: J and Z are movements
+LETTERS = 'ABCDEFGHIKLMNOPQRSTUVWXY'
 
 # %% ../nbs/00a_synthetic.ipynb #4f86778a
 FINGERS = 'index middle ring pinky'.split()
@@ -149,7 +150,8 @@ def _chain(start, steps, girth):
 # %% ../nbs/00a_synthetic.ipynb #e2f175ed
 def hand_bones(
     pose:np.ndarray, # (25,) joint angles in degrees, as from `hand_pose`
-)->np.ndarray: # (22,2,4): two ends of a round cone, each x, y, z, radius, in palm lengths
+# (22,2,4): two ends of a round cone, each x, y, z, radius, in palm lengths
+)->np.ndarray:
     "Forward kinematics: four fingers, thumb and palm, before the wrist turns"
     angles = np.asarray(pose)
     finger = angles[:16].reshape(4,4)
@@ -249,9 +251,13 @@ def _splat(buf, bone, k):
 
 # %% ../nbs/00a_synthetic.ipynb #11a25215
 def depth_map(
-    bones:np.ndarray, # (n,2,4) round cones in pixels: x to the right, y down, z towards the viewer, radius
+    # (n,2,4) round cones in pixels: x to the
+    # right, y down, z towards the viewer, radius
+    bones:np.ndarray,
     size:int, # Height and width of the picture in pixels
-)->tuple: # Height, normal x, normal y (float32) and bone number (int8, -1 for none), each (size,size)
+# Height, normal x, normal y (float32) and bone
+# number (int8, -1 for none), each (size,size)
+)->tuple:
     "Draw all cones; the one nearest to the viewer wins each pixel"
     shape = (size,size)
     height = np.full(shape, -1e6, np.float32)
@@ -354,12 +360,15 @@ def render_hand(
     *,
     size:int=128, # Height and width in pixels
     height:float=.8, # Share of the picture's height that the hand fills
-    centre:tuple=(.5,.5), # x and y of the hand's middle, as shares of the picture, y down
+    # x and y of the hand's middle, as shares of the picture, y down
+    centre:tuple=(.5,.5),
     view:tuple=(0,0,0), # Camera's roll, pitch and yaw in degrees
     skin:tuple=tuple(SKINS[1]), # Red, green, blue, 0 to 1
     sleeve:tuple=(.25,.35,.55), # Colour of the sleeve, 0 to 1
-    light:tuple=(-.4,-.6,.7), # Where light comes from: x to the right, y down, z towards the viewer
-)->tuple: # uint8 rgb with alpha (size,size,4), bool mask of the hand without forearm (size,size)
+    # Where light comes from: x to the right, y down, z towards the viewer
+    light:tuple=(-.4,-.6,.7),
+# uint8 rgb with alpha (size,size,4), bool mask of the hand without forearm (size,size)
+)->tuple:
     "One hand on a transparent ground"
     bones,px = _place(pose, size=size, height=height, centre=centre, view=view)
     colours = [skin]*23+[sleeve]
@@ -373,7 +382,8 @@ ROOMS = dict(train={}, test={})
 
 def room_family(
     split:str, # 'train' or 'test'
-)->callable: # Decorator for a function of (rng, size) that returns float (size,size,3), 0 to 1
+# Decorator for a function of (rng, size) that returns float (size,size,3), 0 to 1
+)->callable:
     "Register a family of rooms"
     def _inner(f):
         ROOMS[split][f.__name__.strip('_')] = f
@@ -559,7 +569,8 @@ def pose_track(
     frames:int, # Length of the clip in frames
     *,
     fps:float=30, # Frames per second
-    rng:np.random.Generator=None, # Tremor and each clip's own hand shape; None for neither
+    # Tremor and each clip's own hand shape; None for neither
+    rng:np.random.Generator=None,
 )->np.ndarray: # (frames,25) joint angles in degrees
     "Joint angles over time: from rest to the first letter, then from letter to letter"
     out, last, at = np.zeros((frames,25)), _rest, 0
@@ -593,7 +604,8 @@ class SignScene:
         fps:float=30, # Frames per second
         seed=0, # int or sequence of ints
         rooms:str='train', # 'train' or 'test': which families of rooms
-        blur:int=1, # Moments averaged into a frame for motion blur; each costs a drawing
+        # Moments averaged into a frame for motion blur; each costs a drawing
+        blur:int=1,
     ):
         _check_scene(text, frames, size, rooms)
         store_attr()
@@ -728,7 +740,8 @@ def _at(track, t):
     return _mix(track[i], track[following], t-i)
 
 # %% ../nbs/00a_synthetic.ipynb #cdd9912e
-_Layer = namedtuple('_Layer', 'rgb alpha number px')  # What stands before the wall, and the pixels of a palm
+# What stands before the wall, and the pixels of a palm
+_Layer = namedtuple('_Layer', 'rgb alpha number px')
 
 def _thing_bone(thing, at, size, px):
     "A thing as a round cone in pixels, (2,4)"

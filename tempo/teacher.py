@@ -31,7 +31,9 @@ def follow_loss(
 _FILES = ('.safetensors','.pth','.pt','.ckpt','.bin')
 
 def get_teacher(
-    teacher, # A `Backbone`, its file, a name in torchvision or timm, or 'NAME=FILE' for a file that others published
+    # A `Backbone`, its file, a name in torchvision or
+    # timm, or 'NAME=FILE' for a file that others published
+    teacher,
 )->Backbone:
     "The network that teaches"
     if isinstance(teacher, Backbone): return teacher
@@ -79,7 +81,8 @@ class NoLoss(nn.Module):
         super().__init__()
         self.terms = {}
     def forward(self,
-        z, # (z1, z2): projections (N,D) of both views, as a tuple; or z1, followed by z2
+        # (z1, z2): projections (N,D) of both views, as a tuple; or z1, followed by z2
+        z,
         *rest # After z1: z2
     )->torch.Tensor: # 0
         "Nothing, to which the projections belong all the same"

@@ -24,8 +24,10 @@ def natural_key(
     return [(0,int(p),'') if p.isdigit() else (1,0,p) for p in pieces]
 
 # %% ../nbs/00d_utils.ipynb #c9765581
-_SYSTEM_NAMES = {'@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot', '@tmp', '~snapshot',     # network disks
-                 '$recycle.bin', 'RECYCLER', 'system volume information', '__macosx', 'lost+found',            # systems
+# network disks
+_SYSTEM_NAMES = {'@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot', '@tmp', '~snapshot',
+                 # systems
+                 '$recycle.bin', 'RECYCLER', 'system volume information', '__macosx', 'lost+found',
                  'network trash folder', 'temporary items'}
 
 def system_name(
@@ -105,7 +107,8 @@ def put_in_place(
 
 def _sync_folder(path):
     "Wait until the disk holds the name of a file"
-    with suppress(OSError): _sync(Path(path).parent)      # some systems know no such thing for folders
+    # some systems know no such thing for folders
+    with suppress(OSError): _sync(Path(path).parent)
 
 # %% ../nbs/00d_utils.ipynb #b08c0fd5
 def sync_files(
@@ -150,7 +153,8 @@ def _refused(part):
 @contextmanager
 def told_in_words(
     path, # The file that is written within the block
-    part=None, # The temporary file of a writer that has words of its own for a full disk
+    # The temporary file of a writer that has words of its own for a full disk
+    part=None,
 ):
     "Errors of writing `path` as `write_error` words them; all others as they are"
     path = Path(path)
@@ -250,7 +254,8 @@ def lent_folder(
 ): # Yields an empty temporary folder beside it
     "A temporary folder beside `path` that no other process uses; what is left in it goes at the end, or with the next one after a kill"
     with lent_file(path) as lock:
-        part = lock.with_name(f'.{lock.name}')                         # hidden, so that it is nobody's data
+        # hidden, so that it is nobody's data
+        part = lock.with_name(f'.{lock.name}')
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         try: yield part

@@ -37,7 +37,9 @@ def _once(paths):
     return list(first.values())
 
 def find_sources(
-    source, # A video, a folder of videos, a folder (of folders) of frames, or a list of any of these
+    # A video, a folder of videos, a folder (of
+    # folders) of frames, or a list of any of these
+    source,
 )->list: # Absolute paths: each a video file or a folder that holds frames
     "The videos below `source`; where there is none, the folders of frames"
     if isinstance(source, (list,tuple,L)): return _once(f for s in source for f in find_sources(s))
@@ -105,10 +107,13 @@ def _upright(picture, matrix):
 # %% ../nbs/00f_video.ipynb #776536f8
 def _seconds(container, stream):
     "How long a stream says that it lasts (seconds); None where nobody says it"
-    alone = len(container.streams)==1                     # else the length may be the sound's
-    own = alone or not container.format.name.startswith(('asf', 'matroska', 'mpeg'))      # these know the length of the file alone
+    # else the length may be the sound's
+    alone = len(container.streams)==1
+    # these know the length of the file alone
+    own = alone or not container.format.name.startswith(('asf', 'matroska', 'mpeg'))
     if stream.duration and own: return float(stream.duration*stream.time_base)
-    tag = re.fullmatch(r'(\d+):(\d+):(\d+\.\d+)', stream.metadata.get('DURATION', ''))      # as Matroska writes it
+    # as Matroska writes it
+    tag = re.fullmatch(r'(\d+):(\d+):(\d+\.\d+)', stream.metadata.get('DURATION', ''))
     if tag:
         hours, minutes, seconds = map(float, tag.groups())
         return 3600*hours+60*minutes+seconds
@@ -142,7 +147,8 @@ def _probe_stream(container, stream):
     n = stream.frames or int(seconds*(fps or 30))
     exact = stream.frames>0
     w, h, matrix = _shape(stream, _first_frame(container, stream))
-    if n>container.size:                                  # more frames than bytes: the header is damaged, so somebody has to count
+    # more frames than bytes: the header is damaged, so somebody has to count
+    if n>container.size:
         n = sum(1 for packet in container.demux(stream) if packet.size)
     return dict(w=w, h=h, fps=fps, n=n, exact=exact, turn=_turn(matrix))
 
@@ -155,25 +161,30 @@ def _probe_folder(folder):
 # %% ../nbs/00f_video.ipynb #ad228393
 def probe_video(
     path, # A video file, or a folder of frames
-)->dict: # w, h (pixels, as a player shows it), fps (frames a second), n (frames), exact (`n` was counted), turn (degrees to the left by a player)
+# w, h (pixels, as a player shows it), fps (frames a second), n (frames),
+# exact (`n` was counted), turn (degrees to the left by a player)
+)->dict:
     "What the header of `path` says, without decoding more than a frame"
     path = Path(path)
     if path.is_dir(): return _probe_folder(path)
     with _opened(path) as (container, stream): return _probe_stream(container, stream)
 
 # %% ../nbs/00f_video.ipynb #de26fd67
-_ASF_FACTS = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')             # where a Windows Media file keeps its length
+# where a Windows Media file keeps its length
+_ASF_FACTS = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
 
 def _ends_within(container):
     "Whether a file ends within one of the pieces that its container is made of"
     kind, size = container.format.name, container.size
-    if kind=='mpegts': return all(size%n for n in (188,192,204))          # bytes a packet; with time codes; with parity
+    # bytes a packet; with time codes; with parity
+    if kind=='mpegts': return all(size%n for n in (188,192,204))
     if kind not in ('ogg','asf'): return False
     with open(container.name, 'rb') as f:
         head = f.read(2**12)
         f.seek(max(0, size-2**17))
         tail = f.read()
-    if kind=='asf':                                                       # FFmpeg gives no length where the header's is not the file's
+    # FFmpeg gives no length where the header's is not the file's
+    if kind=='asf':
         live = head[head.find(_ASF_FACTS)+88:][:1] in (b'\1', b'\3')
         return container.duration is None and not live
     page = tail[tail.rfind(b'OggS'):]
@@ -181,13 +192,15 @@ def _ends_within(container):
     return len(page) < 27+pieces+sum(page[27:27+pieces])
 
 # %% ../nbs/00f_video.ipynb #5e9e00de
-_SEGMENT, _TRACKS = bytes.fromhex('18538067'), bytes.fromhex('1654ae6b')              # as Matroska names its elements
+# as Matroska names its elements
+_SEGMENT, _TRACKS = bytes.fromhex('18538067'), bytes.fromhex('1654ae6b')
 _TRACK, _STANDS = bytes.fromhex('ae'), bytes.fromhex('23e383')
 
 def _elements(data, at, end):
     "(name, where its content begins, where it ends) of each element of Matroska"
     while at+1<min(end, len(data)) and data[at]:
-        start, at = at, at+9-data[at].bit_length()        # the first bit that is set says how many bytes there are
+        # the first bit that is set says how many bytes there are
+        start, at = at, at+9-data[at].bit_length()
         name, first = data[start:at], data[at:at+1]
         n = 9-int.from_bytes(first, 'big').bit_length()
         bits = (1<<7*n)-1
@@ -220,15 +233,20 @@ class _Packets:
         self.kind, self.cut = container.format.name, _ends_within(container)
         self.codec = stream.codec_context.name
         self.seconds, self.announced = _seconds(container, stream), stream.frames
-        self.whole, self.last = (container.duration or 0)/1e6, 0.         # the length of the file, and where its last packet ends (s)
+        # the length of the file, and where its last packet ends (s)
+        self.whole, self.last = (container.duration or 0)/1e6, 0.
         self.rate = _rate(stream)
         self.step = _declared_step(container, stream) if self.kind.startswith('matroska') else None
         self.rows = array('q')
         self.upto = self.unread = 0
-        self.shown, self.spoilt = array('d'), []          # when each frame is shown (s), and which of them the decoder calls corrupt
-        self.stamps = array('q')                          # what the frames say themselves, in units of time
-        self.failed, self.broken = 0, False               # packets that the decoder refused, and whether the file breaks off
-        self.shift, self.resets = 0., []                  # where the clock of the file is set back, ours goes on
+        # when each frame is shown (s), and which of them the decoder calls corrupt
+        self.shown, self.spoilt = array('d'), []
+        # what the frames say themselves, in units of time
+        self.stamps = array('q')
+        # packets that the decoder refused, and whether the file breaks off
+        self.failed, self.broken = 0, False
+        # where the clock of the file is set back, ours goes on
+        self.shift, self.resets = 0., []
 
     @property
     def n(self):
@@ -237,7 +255,8 @@ class _Packets:
 
     def note(self, packet):
         "Take down one packet, of whatever stream"
-        if packet.pos is not None:                        # bytes that no packet accounts for
+        # bytes that no packet accounts for
+        if packet.pos is not None:
             if self.upto: self.unread = max(self.unread, packet.pos-self.upto)
             self.upto = max(self.upto, packet.pos+packet.size)
         start = packet.dts if packet.pts is None else packet.pts
@@ -245,7 +264,8 @@ class _Packets:
         end = start+(packet.duration or 0)
         self.last = max(self.last, end*float(packet.time_base))
         if packet.stream.index!=self.index: return
-        blank = self.codec=='mpeg4' and packet.size<20                        # so MPEG-4 says that the picture stays the same
+        # so MPEG-4 says that the picture stays the same
+        blank = self.codec=='mpeg4' and packet.size<20
         self.rows.extend((start, end, packet.is_keyframe, packet.is_discard, packet.is_corrupt, self.unread, blank))
         self.unread = 0
 
@@ -254,8 +274,10 @@ class _Packets:
         n = len(self.shown)
         last = self.shown[-1] if n else -math.inf
         follows = last+1/(self.rate or 30) if n else 0.
-        stamp = frame.dts if self.kind=='avi' else frame.pts                # AVI counts pictures in the order of the packets
-        if stamp is None: time = 2*last-self.shown[-2] if n>1 else follows  # at the step of before; the rate of AVI may be a thousand
+        # AVI counts pictures in the order of the packets
+        stamp = frame.dts if self.kind=='avi' else frame.pts
+        # at the step of before; the rate of AVI may be a thousand
+        if stamp is None: time = 2*last-self.shown[-2] if n>1 else follows
         else:
             self.stamps.append(stamp)
             time = stamp*float(frame.time_base)+self.shift
@@ -269,20 +291,23 @@ class _Packets:
 def _demux(container, stream, log):
     "Packets of `stream` up to the end, or to where the file breaks off; each is noted in `log`"
     import av
-    everything = log.kind.startswith('matroska')          # there, a look at all packets finds the bytes that belong to none
+    # there, a look at all packets finds the bytes that belong to none
+    everything = log.kind.startswith('matroska')
     begin = container.demux if everything else partial(container.demux, stream)
     packets, lost = begin(), 0
     while True:
         try: packet, lost = next(packets), 0
         except StopIteration: return
-        except IndexError:                                # a stream that begins in the middle of a file, which PyAV does not know
+        # a stream that begins in the middle of a file, which PyAV does not know
+        except IndexError:
             packets, lost = begin(), lost+1
             if lost>1: return                             # that was the end
             continue
         except av.FFmpegError:
             log.broken = True
             return
-        empty = not packet.size and packet.dts is not None               # what capture programs write for a dropped frame
+        # what capture programs write for a dropped frame
+        empty = not packet.size and packet.dts is not None
         if empty: continue
         log.note(packet)
         if packet.stream.index==stream.index: yield packet
@@ -294,7 +319,8 @@ def _decode(container, stream, log):
         try: frames = stream.codec_context.decode(packet)
         except EOFError: return
         except av.FFmpegError:
-            log.failed += len(log.shown)>0                # before the first frame, the recording began in mid-stream
+            # before the first frame, the recording began in mid-stream
+            log.failed += len(log.shown)>0
             continue
         for frame in frames:
             log.show(frame)
@@ -319,7 +345,8 @@ def _pace(times):
 @patch
 def timed(self:_Packets, start, usual):
     "Whether a gap can be a pause, by what the container says of times"
-    if self.kind=='avi' or 'mp4' in self.kind: return self.kind=='avi' or self.announced>0       # a place for each dropped frame; a list of times
+    # a place for each dropped frame; a list of times
+    if self.kind=='avi' or 'mp4' in self.kind: return self.kind=='avi' or self.announced>0
     if self.step is None: return False
     steps = np.diff(start)
     pace = steps[np.abs(steps-usual)<=usual/2].mean()*self.unit
@@ -352,7 +379,8 @@ def short(self:_Packets):
     begin = min(0, t['start'].min())
     end = (t['end'].max()-begin)*self.unit
     seconds = self.seconds or 0
-    if self.kind=='avi' and self.rate: seconds = self.announced/self.rate               # dropped frames count there
+    # dropped frames count there
+    if self.kind=='avi' and self.rate: seconds = self.announced/self.rate
     early = self.kind.startswith('matroska') and self.last<.9*self.whole
     if early: seconds, end = self.whole, self.last
     slack = usual*self.unit
@@ -385,7 +413,8 @@ def damage(self:_Packets):
         return f"frames are missing between {before:.1f} s and {after:.1f} s"
     if self.torn(): return f"corrupt packets: {self.torn()}"
     if self.failed: return f"packets that cannot be decoded: {self.failed}"
-    begins = [k for n,k in enumerate(self.spoilt) if n==k]         # a recording that begins in mid-stream may begin with spoilt frames
+    # a recording that begins in mid-stream may begin with spoilt frames
+    begins = [k for n,k in enumerate(self.spoilt) if n==k]
     spoilt = sorted({*self.spoilt}-{*begins, *self.resets})
     return f"frame {spoilt[0]} is corrupt" if spoilt else ''
 
@@ -394,14 +423,18 @@ def damage(self:_Packets):
 def unseen(self:_Packets):
     "{number of a picture: how many packets give none in the gap of time before it}"
     t = self.table()
-    if self.resets or not len(self.shown): return {}                 # where the clock is set back, a gap may be anything
+    # where the clock is set back, a gap may be anything
+    if self.resets or not len(self.shown): return {}
     usual = _pace(t['start'])[0]*self.unit
     since = t['start']*self.unit+usual/2 > self.shown[0]
-    if since.sum()<=len(self.shown): return {}                       # each packet gave its picture, however late AVI counts it
-    given = (self.kind!='avi') & np.isin(t['start'], self.stamps)    # AVI counts a picture later than its packet
+    # each packet gave its picture, however late AVI counts it
+    if since.sum()<=len(self.shown): return {}
+    # AVI counts a picture later than its packet
+    given = (self.kind!='avi') & np.isin(t['start'], self.stamps)
     starts = t['start'][(t['blank']==0) & ~given]*self.unit
     times = np.array([*self.shown, math.inf])
-    k = np.searchsorted(times, starts+usual/2)                       # which picture comes next
+    # which picture comes next
+    k = np.searchsorted(times, starts+usual/2)
     before, after = times[k-1], times[k]
     alone = (starts-before>usual/2) & (after-starts>usual/2) & (after-before>1.5*usual) & (k>0)
     numbers, counts = np.unique(k[alone], return_counts=True)
@@ -417,7 +450,8 @@ def plain(self:_Packets):
     t = self.table()
     counts = {len(t['start']), self.n, self.announced}
     if self.n<2 or len(counts)>1 or self.damage(): return False
-    first, key = self.rows[0], self.rows[2]               # of the first packet in the file
+    # of the first packet in the file
+    first, key = self.rows[0], self.rows[2]
     if not key or first!=t['start'][0] or first<0: return False
     usual, _ = _pace(t['start'])
     steps = np.diff(t['start'])
@@ -441,8 +475,10 @@ def _for_decord(path):
 def _decord_frames(path, w, h, threads):
     "Frames of `w`×`h` pixels by decord"
     from decord import VideoReader, cpu, logging
-    logging.set_level(logging.FATAL)                     # it prints its own errors; they are raised as well
-    wide = w>=64                                         # narrower: 4 channels and skewed rows
+    # it prints its own errors; they are raised as well
+    logging.set_level(logging.FATAL)
+    # narrower: 4 channels and skewed rows
+    wide = w>=64
     size = dict(width=w, height=h) if wide else {}
     last, before = None, None
     try:
@@ -450,7 +486,8 @@ def _decord_frames(path, w, h, threads):
         for _ in range(len(reader)):
             before, last = last, reader.next().asnumpy()
             yield last if wide else np.asarray(Image.fromarray(last).resize((w,h), Image.BILINEAR))
-    except Exception as e: raise Unproven(str(e)) from e      # DECORDError, RuntimeError, StopIteration: PyAV will say what it is
+    # DECORDError, RuntimeError, StopIteration: PyAV will say what it is
+    except Exception as e: raise Unproven(str(e)) from e
     if np.array_equal(last, before): raise Unproven('its last two frames are the same')
 
 # %% ../nbs/00f_video.ipynb #3f0fb7c2
@@ -459,7 +496,8 @@ def _converter(shape, size, fit):
     from av.video.reformatter import VideoReformatter
     w, h, matrix = shape
     w, h = fit_dims(w, h, size, fit)
-    if _turn(matrix)%180==90: w,h = h,w                  # scaled as it lies in the file, then turned
+    # scaled as it lies in the file, then turned
+    if _turn(matrix)%180==90: w,h = h,w
     scaled = partial(VideoReformatter().reformat, width=w, height=h, format='rgb24', interpolation='AREA')
     return lambda frame: _upright(scaled(frame).to_ndarray(), matrix)
 
@@ -470,11 +508,13 @@ def _nearest(stamped, fps):
         yield from ((i, frame) for i,(_,frame) in enumerate(stamped))
         return
     held, begin, tick = None, None, 0
-    half = 1e-6                                            # of the last step, in seconds
+    # of the last step, in seconds
+    half = 1e-6
     for i,(time,frame) in enumerate(stamped):
         if begin is None: begin = time
         if held:
-            half = (time-held[1])/2+1e-6                   # so long, the frame before is the nearer one
+            # so long, the frame before is the nearer one
+            half = (time-held[1])/2+1e-6
             near = held[1]+half-begin
             if tick/fps<=near: yield held[0], held[2]
             tick = max(tick, math.floor(near*fps)+1)
@@ -507,7 +547,8 @@ def starts(self:_Packets):
 @patch
 def pace(self:_Packets):
     "Frames a second: what the header says where the frames keep it, else what they show; None where nobody knows"
-    steps = np.delete(np.diff(self.shown), [k-1 for k in self.starts()])          # between neighbours in time
+    # between neighbours in time
+    steps = np.delete(np.diff(self.shown), [k-1 for k in self.starts()])
     if not len(steps) or self.damage(): return self.rate
     shown = float(1/steps.mean())
     return self.rate if self.rate and abs(shown/self.rate-1)<.05 else shown
@@ -523,12 +564,14 @@ class Reading:
         fit:str='crop', # 'crop' or 'pad'
         threads:int=0, # Decoder threads; 0: the decoder's choice
         rate:float=None, # Frames a second of a folder of frames; no header says it
-        decord:bool=False, # Let decord read what it reads rightly; it may raise `Unproven` at the end
+        # Let decord read what it reads rightly; it may raise `Unproven` at the end
+        decord:bool=False,
     ):
         self.path, self.size, self.wanted = Path(path), size, fps
         self.fit, self.threads, self.decord = fit, threads, decord
         self.fps, self.damage, self.starts = rate, '', []
-        self.lost = 0                                        # packets that gave no picture
+        # packets that gave no picture
+        self.lost = 0
         if self.path.is_dir() and fps and not rate:
             raise ValueError(f"{path} holds frames without times, so fps={fps} cannot thin them. Say with rate= how many a second they are.")
 

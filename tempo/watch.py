@@ -43,7 +43,8 @@ class CsvLog:
     "Rows to a CSV file as they come, whatever their keys"
     def __init__(self,
         path, # The file; its folder is made
-        step:int=0, # Rows of this step and later ones, from an earlier attempt, are dropped
+        # Rows of this step and later ones, from an earlier attempt, are dropped
+        step:int=0,
     ):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +96,12 @@ class Watch(Callback):
     def __init__(self,
         every:int=50, # Steps between measurements that cost something
         *,
-        lag:int=None, # Steps after which rows are read from the device; None: 1 on a CPU, `every` on a GPU
-        stills=None, # A folder of labelled stills to probe on, with `train/<class>/` and `val/<class>/` or `test/<class>/`
+        # Steps after which rows are read from the
+        # device; None: 1 on a CPU, `every` on a GPU
+        lag:int=None,
+        # A folder of labelled stills to probe on, with
+        # `train/<class>/` and `val/<class>/` or `test/<class>/`
+        stills=None,
         size:int=None, # Side of the stills (pixels); None: 128
         logs=None, # Folder for `log.csv`, and TensorBoard's files where it is installed
     ):
@@ -104,8 +109,10 @@ class Watch(Callback):
         if lag is not None and lag<1: raise ValueError(f"lag={lag}: give a number of steps of at least 1, or None")
         self.every, self.lag = every, lag
         self.size, self.logs = size, logs
-        self.history, self.corr = [], {}      # rows; step → a corner of the cross-correlation matrix
-        self.unread, self.unlogged = [], []   # rows whose numbers are still on the device; rows that no log has yet
+        # rows; step → a corner of the cross-correlation matrix
+        self.history, self.corr = [], {}
+        # rows whose numbers are still on the device; rows that no log has yet
+        self.unread, self.unlogged = [], []
         self.stills = labelled(stills, size or 128) if stills else None
 
 # %% ../nbs/02c_watch.ipynb #f60ee1d9
@@ -170,7 +177,8 @@ def after_fit(self:Watch):
     self._log_rows()
     if self.board: self.board.close()
     recorder = getattr(self.learn, 'recorder', None)
-    if recorder and recorder.losses: recorder.losses = list(torch.stack(recorder.losses).cpu())     # where fastai has them
+    # where fastai has them
+    if recorder and recorder.losses: recorder.losses = list(torch.stack(recorder.losses).cpu())
 
 # %% ../nbs/02c_watch.ipynb #9845f8f6
 @patch
@@ -259,7 +267,8 @@ def _is_due(self:Watch):
 
 # %% ../nbs/02c_watch.ipynb #0e2dc42e
 @patch
-def table(self:Watch)->pd.DataFrame: # One line a step; what was not measured at a step is NaN
+# One line a step; what was not measured at a step is NaN
+def table(self:Watch)->pd.DataFrame:
     "The history as a table"
     return pd.DataFrame(self.history).set_index('step')
 
@@ -307,7 +316,8 @@ def _plot_terms(ax, h):
 def _plot_spread(ax, h):
     "Spread, and effective rank on an axis of its own"
     ax.plot(h['spread'], lw=1, label='spread')
-    ax.axhline(0, lw=0)                  # counts for the margin, so that a level line stands off the frame
+    # counts for the margin, so that a level line stands off the frame
+    ax.axhline(0, lw=0)
     ax.set_ylim(0)
     ax.set_title('spread (left), effective rank (right)', fontsize=9)
     if 'rank' in h: ax.twinx().plot(h['rank'].dropna(), 'C1.-')
@@ -346,7 +356,8 @@ class LivePlot(Callback):
     "In a notebook, the figure of `Watch` while the training goes on"
     order = 61  # after the bar
     def __init__(self,
-        every:int=None, # Steps between two pictures; None: those between two measurements
+        # Steps between two pictures; None: those between two measurements
+        every:int=None,
     ):
         if every is not None and every<1: raise ValueError(f"every={every}: give a number of steps of at least 1, or None")
         self.every, self.place = every, None

@@ -86,10 +86,12 @@ def _by_timm(part, net):
         with redirect_stdout(io.StringIO()), torch.no_grad(): return convert(dict(part), net)
     except Exception: return part
 
-RENAMINGS = (lambda part, net: part, _by_timm, _by_number)    # as they are, by timm's rules, by the numbers of children
+# as they are, by timm's rules, by the numbers of children
+RENAMINGS = (lambda part, net: part, _by_timm, _by_number)
 
 # %% ../nbs/02i_weights.ipynb #f2f9899d
-_ORDER = (('teacher',), ('ema','averaged'), (), ('student','momentum','encoder_k'))     # the third: all others
+# the third: all others
+_ORDER = (('teacher',), ('ema','averaged'), (), ('student','momentum','encoder_k'))
 
 def preference(
     name:str, # Of a part, such as 'student module.backbone.'

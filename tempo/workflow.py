@@ -81,7 +81,9 @@ def _split(data, out, groups, val):
 # %% ../nbs/08d_run.ipynb #00cea740
 def spans_to_stills(
     store:FrameStore, # Of one video, from its first frame on
-    labels, # A CSV file with the columns start, stop (one past the last), label, as for `span_labels`
+    # A CSV file with the columns start, stop (one
+    # past the last), label, as for `span_labels`
+    labels,
     out, # A new folder, which gets a folder of pictures for each class
     apart:float=.5, # Seconds between two stills
 )->Path: # `out`
@@ -103,7 +105,9 @@ def spans_to_stills(
 DECIDES = '5'    # labels per class
 
 def verdict(
-    differences, # Of a `Comparison` of the trained backbone with its start: a table, or the records of a row
+    # Of a `Comparison` of the trained backbone with
+    # its start: a table, or the records of a row
+    differences,
 )->dict: # `verdict`, `kept` ('trained' or 'start') and `words`
     "What the evaluation says, in words and numbers"
     rows = differences if isinstance(differences, list) else differences.to_dict('records')
@@ -149,7 +153,8 @@ def read_run(
     try: return tomllib.loads(Path(path).read_text(encoding='utf-8'))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{path} is no run.toml ({e}). Give one that tempo run wrote.') from e
 
-_OF_LABELS = 'data labels classes groups val'.split()      # settings that come with the labels
+# settings that come with the labels
+_OF_LABELS = 'data labels classes groups val'.split()
 
 def _labels_came(before, wanted):
     "Whether a run without labels is now given some"
@@ -169,7 +174,8 @@ def _open_folder(out, settings):
         if was==now: continue
         raise ValueError(f'{file} says {k}={was!r}, and {k}={now!r} was asked for. Give another folder, or the same settings.')
     if not new: return
-    (out/'backbone.safetensors').unlink(missing_ok=True)           # which weights are kept is asked again, of the stills
+    # which weights are kept is asked again, of the stills
+    (out/'backbone.safetensors').unlink(missing_ok=True)
     write_atomic(file, _toml(settings))
 
 # %% ../nbs/08d_run.ipynb #b58e57a2
@@ -177,7 +183,8 @@ def _open_folder(out, settings):
 class Run:
     "A folder with all that a run made, and what came out"
     folder: Path  # Where everything lies
-    verdict: str = ''  # 'it helped', 'too close to tell', 'it did not help' or 'no labels'
+    # 'it helped', 'too close to tell', 'it did not help' or 'no labels'
+    verdict: str = ''
     words: str = ''  # The same with its numbers
     kept: str = ''  # Which weights are the folder's backbone: 'trained' or 'start'
     config: TrainConfig = field(default=None, repr=False)  # Of the training
@@ -411,16 +418,22 @@ def _steps(r, asked, how):
     r._report()
 
 # %% ../nbs/08d_run.ipynb #07298dd5
-_OURS = ('videos','data','labels','classes','groups','val','pilot_steps','runs')     # what is not for `train_tempo`
+# what is not for `train_tempo`
+_OURS = ('videos','data','labels','classes','groups','val','pilot_steps','runs')
 
 def run(
     videos, # A video, a folder, a list of these, or the run.toml of another run
     out='run', # The folder that gets everything
     *,
-    data=None, # Labelled stills: a folder with `train/` and `val/`, or a folder of class folders, which is split
-    labels=None, # Or spans of the one video: a CSV file with the columns start, stop and label
-    classes=None, # Where there are no labels yet: names of the classes; the run ends with frames to label, and goes on with `data=`
-    **settings # `groups`, `val`, `pilot_steps` and `runs` as below, and the settings of `train_tempo`
+    # Labelled stills: a folder with `train/` and `val/`,
+    # or a folder of class folders, which is split
+    data=None,
+    # Or spans of the one video: a CSV file with the columns start, stop and label
+    labels=None,
+    # Where there are no labels yet: names of the classes; the
+    # run ends with frames to label, and goes on with `data=`
+    classes=None,
+    **settings # `groups`, `val`, `pilot_steps`, `runs`; settings of `train_tempo`
 )->Run:
     "Pilot, training, evaluation, classifier and report in one folder, which a second call goes on with"
     videos = [videos] if isinstance(videos, (str,Path)) else list(videos)
