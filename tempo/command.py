@@ -90,6 +90,9 @@ def command_parser(
     return p
 
 # %% ../nbs/00i_command.ipynb #66490078
+# a bar of tqdm, and one of fastai
+_BAR = re.compile(r'\d%\|.*\| *\d|\|[-█]*\| *\d+\.\d+% \[')
+
 class LogLines:
     "A stream in which a bar that redraws itself becomes a line now and then"
     def __init__(self,
@@ -140,7 +143,9 @@ def _take(self:LogLines, piece):
     "A piece of a line, its end, or the way back to its beginning"
     if piece=='\r': self.bar = self.over = True
     elif piece=='\n':
-        self._pass_on('\n')
+        # what a bar was in the end, unless nobody wants bars
+        if self.every==float('inf') and _BAR.search(self.line): self.line, self.over = '', False
+        else: self._pass_on('\n')
         self.bar = False
     else:
         if self.over: self._redraw()
