@@ -1,13 +1,14 @@
 """Notebooks as JupyterLab finds them: the plain kernel, at most 300 KB, and no stderr, error, progress bar or path of
 one machine stored.
 
-Then the front page and the tutorials run from top to bottom with nbclient, in the order of the sidebar, each in a fresh
+Then the front page and the tutorials run from top to bottom with nbclient, two at a time, each in a fresh
 kernel in its own folder. Nothing is written, and what they print there must be as clean. Those whose numbers come from
 `results/` alone must print what is stored in them: a stale number is a fault. Cells that nbdev_test leaves out
 (`eval: false`, flags) are left out here too.
 
 `python .ci/notebooks.py [--stored] [NOTEBOOK ...]`; `--stored` runs nothing."""
 import json, os, re, sys, time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 import nbformat, yaml
 from nbclient import NotebookClient
@@ -29,7 +30,7 @@ def as_text(value):
 def texts(o):
     "What an output says, pictures left out"
     said = [o.get('text','')]
-    said += [v for k,v in o.get('data',{}).items() if not k.startswith('image/png')]
+    said += [v for k,v in o.get('data',{}).items() if not k.startswith('image/')]
     for t in said: yield re.sub(r'base64,[\w+/=\s]+', '', as_text(t))
 
 def output_faults(o):
@@ -75,7 +76,7 @@ def said(cell):
     out = []
     for o in cell.get('outputs', []):
         data = o.get('data', {})
-        shown = '' if 'image/png' in data else data.get('text/plain')
+        shown = '' if any(k.startswith('image/') for k in data) else data.get('text/plain')
         out += [data.get('text/markdown') or shown, o.get('text')]
     return [t.strip() for t in out if t and t.strip()]
 
@@ -104,6 +105,11 @@ def run(path):
     for c in nb.cells: c.outputs = [o for o in c.get('outputs', []) if not theirs(o)]
     yield from faults(nb)
     if path.stem in FROM_RESULTS: yield from stale(path, nb)
+
+def timed(path):
+    "A notebook, what is wrong when it runs, and how long that took (s)"
+    began = time.time()
+    return path, list(run(path)), time.time()-began
 
 def listed(o):
     "Names of pages in a part of the sidebar"
@@ -137,10 +143,10 @@ def main(args):
             found += 1
             print(f'{path.relative_to(root)}{kind}, {where}: {what}')
     for p in every: report(p, '', stored(p))
-    for p in [] if '--stored' in args else only or in_order():
-        began = time.time()
-        report(p, ', run', run(p))
-        print(f'{p.relative_to(root)} ran in {time.time()-began:.0f} s')
+    with ProcessPoolExecutor(2) as pool:
+        for p,bad,seconds in pool.map(timed, [] if '--stored' in args else only or in_order()):
+            report(p, ', run', bad)
+            print(f'{p.relative_to(root)} ran in {seconds:.0f} s')
     print(f'{len(every)} notebooks, {found} faults')
     return int(bool(found) or not every)
 
