@@ -27,13 +27,18 @@ def thumbs(
     return a/np.maximum(length, .1)
 
 # %% ../nbs/00k_splits.ipynb #f936dd90
-def _usual(d, j, train):
+# distances that a median is taken of, of more every second, every third and so on
+_ENOUGH = 5000
+
+def _median(d):
+    "The median of distances, one of them; infinity where there are none"
+    return np.quantile(d[::1+len(d)//_ENOUGH], .5, method='lower') if len(d) else np.inf
+
+def _usual(d, j, groups, labels):
     "What is usual of a still's distances `d` to all training stills, beside the nearest, number `j`; 0 where nothing is to compare with"
-    group = np.arange(len(d)) if train.groups is None else train.groups
-    other = group!=group[j]
-    same_class = train.labels==train.labels[j]
-    median = lambda x: np.quantile(x, .5, method='lower') if len(x) else np.inf
-    usual = min(median(d[other]), median(d[other&same_class]))
+    other = groups!=groups[j]
+    same_class = labels==labels[j]
+    usual = min(_median(d[other]), _median(d[other&same_class]))
     return usual if np.isfinite(usual) else 0
 
 def _distances(b, a):
@@ -45,12 +50,13 @@ def _distances(b, a):
 def _nearest(train, test, features):
     "For each test still: the training still that is nearest, and its distance as a share of what is usual"
     a, b = (np.asarray(features(s.images), np.float32) for s in (train, test))
+    groups = np.arange(len(a)) if train.groups is None else np.unique(train.groups, return_inverse=True)[1]
     # stills at a time: 16 MB of distances at most
     rows = max(1, min(256, 2**22//len(a)))
     for k in range(0, len(b), rows):
         for d in _distances(b[k:k+rows], a):
             j = d.argmin()
-            usual = _usual(d, j, train)
+            usual = _usual(d, j, groups, train.labels)
             yield j, d[j]/usual if usual>1e-3 else np.inf
 
 # %% ../nbs/00k_splits.ipynb #eedda4c3
