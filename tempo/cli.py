@@ -203,6 +203,9 @@ def tempo_train(
     # A stronger network whose features are followed: a
     # name, a file, or NAME=FILE for a file of others
     teacher:str=None,
+    # Rank of low-rank updates of a transformer, such as 8, while
+    # the rest of it stands still; default: all of it learns
+    lora:int=None,
     opt:str='adam', # adam, lars or sgd
     seed:int=42, # Of pairs, projector and augmentation
     # Weight interpolation: 0 is the start, 1 the trained weights;
@@ -225,7 +228,7 @@ def tempo_train(
     if eval: _check_eval(eval, results)
     backbone = _train(video, arch, out, weights=weights, pdf=pdf, proximity=distance(proximity), steps=steps, bs=bs, lr=lr,
         loss=loss, lmb=lmb, seed=seed, **said(recipe, epochs=epochs, size=size), average=average, cuts=cuts, save_every=save_every, resume=resume,
-        aug=aug, opt=opt, teacher=teacher, stills=stills, logs=logs, rate=rate)
+        aug=aug, opt=opt, teacher=teacher, lora=lora, stills=stills, logs=logs, rate=rate)
     if eval and backbone is not None: _eval_trained(weights, out, eval, results, size=backbone.size, arch=arch, video=video)
 
 # %% ../nbs/09_cli.ipynb #90d169e8

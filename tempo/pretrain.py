@@ -9,7 +9,7 @@ __all__ = ['EARLY', 'OPTIMIZERS', 'RECIPES', 'TempoModel', 'split_early', 'Tempo
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
 import ctypes, difflib, hashlib, json, platform, re, shutil
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from .barlow_loss import Projector, create_loss
 from .anchor import Anchor, moments
 from .backbones import Backbone, bare, check_backbone, check_side, create_backbone, extract_features, save_backbone, weights_digest
 from .teacher import NoLoss, Teacher, get_teacher
+from .lora import LowRank, Lora, check_rank
 from .optim import Adam, Kernels, Lars, SGD
 from .watch import Collapse, Watch, without_waiting
 from .learner import PlainLearner, Table, check_callbacks
@@ -52,10 +53,18 @@ class TempoModel(nn.Module):
         projector:nn.Module, # Features → projections; thrown away after pre-training
         # Features → a guess at a teacher's features; thrown away as well
         follow:nn.Module=None,
+        lora:LowRank=None, # Factors of what changes of the backbone's weights
     ):
         super().__init__()
         self.backbone, self.projector = backbone, projector
         if follow is not None: self.follow = follow
+        if lora is not None: self._update_by(lora)
+
+    def _update_by(self, lora):
+        "Keep the factors; their gradients are made of those that processes share, so that DistributedDataParallel leaves them alone"
+        self.lora = lora
+        names = [*dict(lora.named_parameters()), *dict(lora.named_buffers())]
+        self._ddp_params_and_buffers_to_ignore = [f'lora.{n}' for n in names]
 
     def forward(self,
         x1, # First views (N,3,H,W)
@@ -79,6 +88,11 @@ def _last_early(backbone, last=None):
     if last in layers: return last
     short = ', '.join(n for n in layers if n.count('.')<2)
     raise ValueError(f"freeze={last!r}: {backbone.arch} has no such layer. Choose one of {short}, or True or False")
+
+def _split_low_rank(model):
+    "The groups where the backbone is updated at low rank: its factors stand for it"
+    thrown_away = [p for n,p in model.named_parameters() if not n.startswith(('backbone.','lora.'))]
+    return [[], params(model.lora), thrown_away]
 
 def split_early(
     model:TempoModel, # Backbone and projector
@@ -203,12 +217,16 @@ class LearnerConfig:
     # A stronger network whose features are followed: a name,
     # a file, NAME=FILE for a file of others, or a `Backbone`
     teacher:object=None
+    # Rank of low-rank updates of a transformer's linear layers,
+    # while the rest of it stands still; None: all of it learns
+    lora:int=None
     cbs:object=None # More callbacks
 
     def __post_init__(self):
         # as evaluations call it
         if isinstance(self.weights, str) and self.weights in ('random','none'): self.weights = None
-        if self.freeze is None: self.freeze = self.weights is not None
+        # low-rank updates keep the start by themselves
+        if self.freeze is None: self.freeze = self.weights is not None and self.lora is None
         if self.bn is None: self.bn = self.weights is None
 
 # %% ../nbs/03_pretrain.ipynb #1d894034
@@ -238,6 +256,12 @@ def _check_compile(how):
     known = torch.compiler.list_backends(exclude_tags=())
     if how not in known: raise ValueError(f"compile={how!r} is no backend of torch.compile: choose True or one of {', '.join(known)}")
 
+def _check_lora(config):
+    "Refuse what is no rank, and low-rank updates of a random start"
+    if config.lora is None: return
+    check_rank(config.lora)
+    if config.weights is None: raise ValueError(f"lora={config.lora} keeps a start, and a random one has nothing to keep. Name weights=, or leave lora out.")
+
 @patch
 def check(self:LearnerConfig):
     "Refuse wrong values before there are data"
@@ -246,6 +270,7 @@ def check(self:LearnerConfig):
         raise ValueError(f"opt={self.opt!r} is unknown: choose one of {names}, or give a fastai optimizer")
     check_aug(self.aug)
     _check_compile(self.compile)
+    _check_lora(self)
     if self.loss=='none' and self.teacher is None: raise ValueError("loss='none' learns nothing without a teacher: name one with teacher=")
     # a loss of your own may draw weights
     with torch.random.fork_rng(devices=[]): self.loss_func()
@@ -258,7 +283,7 @@ def check(self:LearnerConfig):
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
 # as long as they are the default, checkpoints do not have
 # them: how the same is computed, and what came later
-_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None)
+_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None, lora=None)
 
 def _plain(v):
     "A setting as JSON can hold it, the same in every process"
@@ -320,6 +345,18 @@ class TempoLearner(PlainLearner):
     evidence = None
     # Whether training ended because every picture got the same features
     collapsed = False
+    # Context managers to make for each fit: what the
+    # backbone is while it trains, and not afterwards
+    during = ()
+
+    def fit(self,
+        *args, # As fastai's `Learner` takes them
+        **kwargs # As fastai's `Learner` takes them
+    ):
+        "Train; what was switched on in the backbone for training is off again afterwards, however it ends"
+        with ExitStack() as stack:
+            for switched in self.during: stack.enter_context(switched())
+            return super().fit(*args, **kwargs)
 
 def _callbacks(config, dls):
     "What every training has, and what was asked for"
@@ -328,7 +365,8 @@ def _callbacks(config, dls):
     kernels = [Kernels(config.benchmark, config.tf32)] if config.benchmark or config.tf32 else []
     norms = BnFreeze() if config.bn else KeepStatistics()
     teachers = [Teacher(config.teacher_backbone())] if config.teacher is not None else []
-    return [TempoCallback(config.aug, config.channels_last), watch, norms, *kernels, *teachers]+L(config.cbs)
+    low_rank = [Lora()] if config.lora else []
+    return [TempoCallback(config.aug, config.channels_last), watch, norms, *kernels, *teachers, *low_rank]+L(config.cbs)
 
 def _mixed_precision(config, dls):
     "The callback where it is wanted, else None: bfloat16 where the device has it"
@@ -344,23 +382,42 @@ def _blocks_switch(backbone):
     if switch: return switch
     raise ValueError(f"grad_checkpoint=True: {backbone.arch} cannot compute its blocks again. Most networks of timm can, those of torchvision cannot.")
 
+@contextmanager
+def _blocks_again(backbone):
+    "Within the block, the network computes its blocks again on the way back"
+    switch = _blocks_switch(backbone)
+    switch(True)
+    try: yield
+    finally: switch(False)
+
+def _low_rank(config, backbone):
+    "The factors behind the layers that are frozen, where low-rank updates are asked for; else None"
+    if config.lora is None: return None
+    last = config.freeze if isinstance(config.freeze, str) else None
+    still = split_early(TempoModel(backbone, nn.Identity()), last)[0] if config.freeze else []
+    return LowRank(backbone, config.lora, still=still)
+
 def _model(config, backbone):
     "Backbone and projector, in the memory layout that convolutions like; compiled as a whole, so that probes stay as they are"
     projector = Projector(backbone.n_features, (config.proj,)*3)
     teacher = config.teacher_backbone()
     follow = nn.Linear(backbone.n_features, teacher.n_features) if teacher else None
-    model = TempoModel(backbone, projector, follow)
-    if config.grad_checkpoint: _blocks_switch(backbone)()
+    model = TempoModel(backbone, projector, follow, _low_rank(config, backbone))
     if config.channels_last: model.to(memory_format=torch.channels_last)
     if config.compile: model.compile(**({} if config.compile is True else dict(backend=config.compile)))
     return model
+
+def _during(config, model):
+    "What the backbone is as long as it trains"
+    again = [partial(_blocks_again, model.backbone)] if config.grad_checkpoint else []
+    return again + ([model.lora.alone] if config.lora else [])
 
 def _build_learner(dls, config, backbone, more):
     "A Learner by its settings, for a backbone that is there"
     model = _model(config, backbone)
     opt_func = OPTIMIZERS[config.opt] if isinstance(config.opt, str) else config.opt
     last = config.freeze if isinstance(config.freeze, str) else None
-    splitter = partial(split_early, last=last)
+    splitter = _split_low_rank if config.lora else partial(split_early, last=last)
     learn = TempoLearner(dls, model, loss_func=config.loss_func(), opt_func=opt_func, splitter=splitter,
                          train_bn=False, cbs=_callbacks(config, dls), **more)
     learn.remove_cb(Recorder)
@@ -371,6 +428,7 @@ def _build_learner(dls, config, backbone, more):
     if amp: learn.add_cb(amp)
     if config.freeze: learn.freeze_to(1)
     if torch.device(dls.device).type!='cpu': without_waiting(learn, config.every)
+    learn.during = _during(config, model)
     learn.start = {k:v.detach().cpu().clone() for k,v in backbone.state_dict().items()}
     return learn
 
@@ -379,6 +437,7 @@ def _check_network(config, backbone):
     "Refuse the name of a layer that this backbone lacks, and what it cannot do"
     if isinstance(config.freeze, str): _last_early(backbone, config.freeze)
     if config.grad_checkpoint: _blocks_switch(backbone)
+    _low_rank(config, backbone)
 
 @_takes(LearnerConfig)
 def tempo_learner(
