@@ -36,12 +36,12 @@ def spell_flags(
 GROUPS = {
     'what is read and written': 'data path videos stills eval labels classes groups test video out results logs onnx folder name export ort rate '
         'pictures to guesses clear older',
-    'network and pictures': 'arch weights size fit codec quality aug engine config',
+    'network and pictures': 'arch weights size fit codec quality aug config',
     'pairs of frames': 'pdf proximity cuts',
     'training': 'recipe epochs steps pilot_steps minutes lr lmb loss teacher lora opt bs average iters every fine_tune',
     'measuring': 'against runs seeds samples_pc protocol val coverage kinds ignore_bias n candidates',
     'answers': 'fps stay none',
-    'how it runs': 'seed save_every resume workers on_error plan host port',
+    'how it runs': 'seed save_every resume workers engine on_error plan host port',
 }
 EXIT_CODES = 'exit codes: 0 done, 1 refused (one line says why), 2 flags that are none, 130 Ctrl-C, 143 SIGTERM'
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from tqdm import tqdm
 # Names that once stood in this module can still be
 # imported from it, so not all of these are used below
+from .cluster import check_engine, on_engine
 from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expected_bytes, from_jpegs, picture_places, raw_bytes
 from .groups import group_names, split_groups
 from .utils import abandoned, as_size, clear_errors, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
@@ -496,14 +497,17 @@ def _say(**message):
     "One line of JSON for whoever started this process"
     print(json.dumps(message), flush=True)
 
+def _outcome(job, report):
+    "What becomes of a job elsewhere, as words: 'done' with its facts, or what is wrong with its file, or with the disk"
+    try: return dict(done=write_shard(**job, threads=1, report=report))
+    except OSError as e: return {'disk' if 'cannot be written' in str(e) else 'error': str(e)}
+    except Exception as e: return dict(error=str(e))
+
 def _worker():
     "In a process of its own: jobs as lines of JSON on stdin, progress and the outcome of each as lines of JSON on stdout"
     for line in sys.stdin:
-        try:
-            facts = write_shard(**json.loads(line), threads=1, report=lambda n: _say(frames=n))
-            _say(done=facts)
-        except OSError as e: _say(**{'disk' if 'cannot be written' in str(e) else 'error': str(e)})
-        except Exception as e: _say(error=str(e))
+        said = _outcome(json.loads(line), report=lambda n: _say(frames=n))
+        _say(**said)
 
 def _start_worker():
     "A fresh Python that runs `_worker` and finds the same modules"
@@ -526,6 +530,13 @@ def _end_worker(p):
     p.kill()
     p.communicate()
 
+def _told(said):
+    "The facts of an outcome, or its error"
+    if 'error' in said: raise ValueError(said['error'])
+    # no damage of the file, and nothing to salvage
+    if 'disk' in said: raise OSError(said['disk'])
+    return said['done']
+
 def _decode_in_process(job, report, idle):
     "`write_shard(**job)` in a process of its own, of those in the list `idle` or a new one; its facts"
     p = _idle_worker(idle)
@@ -536,10 +547,7 @@ def _decode_in_process(job, report, idle):
             said = json.loads(line)
             # it has come to the end of its job
             alive = 'frames' not in said
-            if 'error' in said: raise ValueError(said['error'])
-            # no damage of the file, and nothing to salvage
-            if 'disk' in said: raise OSError(said['disk'])
-            if 'done' in said: return said['done']
+            if alive: return _told(said)
             report(said['frames'])
         raise ValueError(f"{job['path']} crashed the decoder (exit code {p.wait()}). Re-encode it or leave it out.")
     finally:
@@ -549,8 +557,8 @@ def _decode_in_process(job, report, idle):
 # %% ../nbs/00_data.ipynb #4bbaf3d0
 class _Decoding:
     "Several jobs for `write_shard`, and how far they have come"
-    def __init__(self, total, workers, on_error, show):
-        self.workers, self.on_error = workers, on_error
+    def __init__(self, total, workers, on_error, show, cluster=None):
+        self.workers, self.on_error, self.cluster = workers, on_error, cluster
         self.bar = tqdm(total=total, unit='frame', disable=not show, desc='decoding')
         # by path: frames written, and what was wrong
         self.done, self.bad = {}, {}
@@ -567,14 +575,19 @@ class _Decoding:
 
 # %% ../nbs/00_data.ipynb #f3b96fa8
 @patch
+def _try(self:_Decoding, report, **job):
+    "One try at a job: its facts"
+    if self.cluster: return _told(self.cluster.run(job, report, _outcome, shard_name))
+    return _decode_in_process(job, report, self.idle) if self.workers else write_shard(**job, report=report)
+
+@patch
 def decode(self:_Decoding, job):
     "One job; where it fails, what can be saved, if that is wanted"
     report = functools.partial(self.report, job['path'])
-    run = lambda **job: _decode_in_process(job, report, self.idle) if self.workers else write_shard(**job, report=report)
-    try: facts = run(**job)
+    try: facts = self._try(report, **job)
     except ValueError:
         if self.on_error=='raise': raise
-        try: facts = run(**job, salvage=True)
+        try: facts = self._try(report, **job, salvage=True)
         except ValueError as e:
             self.bad[job['path']] = str(e)
             return
@@ -790,14 +803,16 @@ def _need_line(frames, settings):
     return f'the store takes {about}{need}: {frames:,} frames of {size}×{size}, {codec}'
 
 @patch(cls_method=True)
-def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_of, on_error, workers, progress):
+def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_of, on_error, workers, progress, engine=None):
     "What one builder does while all others wait"
     jobs = _jobs(todo, named, path, settings)
     total = _frames_ahead(todo, settings['fps'], settings.get('rate'))
     _check_disk(path, total, settings['size'], settings.get('codec', 'raw'))
     if progress and jobs: print(_need_line(total, settings))
-    if workers is None: workers = min(len(jobs), os.cpu_count()) if len(jobs)>1 else 0
-    bad |= _Decoding(total, workers, on_error, progress and jobs).run(jobs)
+    with on_engine(engine if jobs else None) as cluster:
+        cores = cluster.cores if cluster else os.cpu_count()
+        if workers is None: workers = min(len(jobs), cores) if len(jobs)>1 else 0
+        bad |= _Decoding(total, workers, on_error, progress and jobs, cluster).run(jobs)
     endings = (*CODECS.values(), 'json')
     with told_in_words(path): sync_files(f"{job['dst']}.{ext}" for job in jobs for ext in endings)
     store = cls._finish(named, path, bad, index_of)
@@ -806,7 +821,7 @@ def _decode_and_finish(cls:FrameStore, named, path, settings, todo, bad, index_o
 
 # %% ../nbs/00_data.ipynb #5e82378d
 @patch(cls_method=True)
-def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers, progress, probe=probe_video):
+def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers, progress, probe=probe_video, engine=None):
     "Decode what is missing, one builder at a time; a new folder in which nothing came about goes away again"
     named = {f: shard_name(f, **settings) for f in sources}
     fresh = not path.exists()
@@ -815,7 +830,7 @@ def _build(cls:FrameStore, sources, path, settings, index_of, on_error, workers,
     try:
         # a second builder waits here, then finds the work done
         with told_in_words(path), FileLock(path/'.lock'):
-            return cls._decode_and_finish(named, path, settings, todo, bad, index_of, on_error, workers, progress)
+            return cls._decode_and_finish(named, path, settings, todo, bad, index_of, on_error, workers, progress, engine)
     finally:
         if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
 
@@ -913,10 +928,13 @@ def build(cls:FrameStore,
     # 'raw', or 'jpeg'; None: as the store that is there, else raw while that is small
     codec:str=None,
     quality:int=QUALITY, # Of JPEG pictures, 1 to 100
+    # 'ray': a cluster decodes, `workers` files at once; None or 'local': this machine
+    engine:str=None,
 )->'FrameStore':
     "Decode `source` once; built again from the same input, it opens what is there"
     _check_settings(size, fps, fit, on_error)
     check_codec(codec, quality)
+    check_engine(engine)
     settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
     sources, probe = find_sources(source), functools.cache(probe_video)
     _check_rates(sources, fps, rate)
@@ -929,7 +947,7 @@ def build(cls:FrameStore,
     # refused before anything is decoded
     if splits and groups: split_groups(list(groups.values()), splits)
     index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed, groups=groups)
-    return cls._build(sources, path, settings, index_of, on_error, workers, progress, probe)
+    return cls._build(sources, path, settings, index_of, on_error, workers, progress, probe, engine)
 
 # %% ../nbs/00_data.ipynb #fa18f51b
 @patch

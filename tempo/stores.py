@@ -103,7 +103,7 @@ def store_info(
     return lines | {k: v for k,v in known.items() if v}
 
 # %% ../nbs/00n_stores.ipynb #1f119564
-def _build(source, path, settings, codec, quality, plan, on_error, workers):
+def _build(source, path, settings, codec, quality, plan, **how):
     "Say what is needed; then build, unless only the plan was wanted"
     from tempo.data import FrameStore
     there = None if codec else _there(source, path, settings, quality)
@@ -112,7 +112,7 @@ def _build(source, path, settings, codec, quality, plan, on_error, workers):
     place = there or _place(source, path, settings, need['codec'], quality)
     _say_plan(need, place)
     if plan: return
-    store = FrameStore.build(source, path, **settings, codec=codec, quality=quality, on_error=on_error, workers=workers)
+    store = FrameStore.build(source, path, **settings, codec=codec, quality=quality, **how)
     _say(store_info(store))
 
 def _say(lines):
@@ -131,6 +131,7 @@ _WHAT = 'build', 'verify', 'info', 'convert'
 @command(
     examples=(
         'tempo_store build my_videos/ --size 128 --plan',
+        'tempo_store build /shared/videos --path /shared/store --engine ray',
         'tempo_store convert my_store/ --path my_pictures/ --codec jpeg'))
 def tempo_store(
     what:str, # build, verify, info or convert
@@ -150,13 +151,16 @@ def tempo_store(
     # build: skip leaves damaged files out and keeps what can be saved of them
     on_error:str='raise',
     workers:int=None, # build: processes that decode; without it, one a core
+    # build: local, or ray for a cluster (extra cluster); without it, local
+    engine:str=None,
 ):
     "Build a store of frames, verify it, say what it holds, or convert it to another codec"
     if what not in _WHAT: raise ValueError(f"{what!r}: choose one of {', '.join(_WHAT)}")
     check_codec(codec, quality)
     source = [source] if Path(source).exists() else str(source).split(',')
     settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
-    if what=='build': return _build(source, path, settings, codec, quality, plan, on_error, workers)
+    how = dict(on_error=on_error, workers=workers, engine=engine)
+    if what=='build': return _build(source, path, settings, codec, quality, plan, **how)
     store = _store(source, None if what=='convert' else path, settings, quality)
     if what=='convert': return _convert(store, path, codec, quality)
     if what=='verify':
