@@ -29,7 +29,7 @@ def as_text(value):
 def texts(o):
     "What an output says, pictures left out"
     said = [o.get('text','')]
-    said += [v for k,v in o.get('data',{}).items() if not k.startswith('image/png')]
+    said += [v for k,v in o.get('data',{}).items() if not k.startswith('image/')]
     for t in said: yield re.sub(r'base64,[\w+/=\s]+', '', as_text(t))
 
 def output_faults(o):
@@ -54,7 +54,7 @@ def stored(path):
     "What is wrong with a notebook as it is stored"
     nb = nbformat.read(path, as_version=4)
     kb = path.stat().st_size/1024
-    if kb>LIMIT: yield 'file', f'{kb:.0f} KB, at most {LIMIT}'
+    if kb>LIMIT: yield 'file', f'{kb:.0f} KB, at most {LIMIT} (.ci/palette.py makes its plots smaller)'
     kernel = nb.metadata.get('kernelspec', {})
     if (kernel.get('name'), kernel.get('language','python'))!=('python3','python'): yield 'file', f"kernel {kernel.get('name')!r}, not 'python3'"
     yield from faults(nb)
@@ -75,7 +75,7 @@ def said(cell):
     out = []
     for o in cell.get('outputs', []):
         data = o.get('data', {})
-        shown = '' if 'image/png' in data else data.get('text/plain')
+        shown = '' if any(k.startswith('image/') for k in data) else data.get('text/plain')
         out += [data.get('text/markdown') or shown, o.get('text')]
     return [t.strip() for t in out if t and t.strip()]
 
