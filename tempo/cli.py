@@ -436,7 +436,7 @@ def tempo_suggest(
     suggested = suggest_labels(store, path, n, seed=seed)
     suggested.write(out, names)
     sheet = out/'suggested.png'
-    suggested.show().savefig(sheet, dpi=100)
+    suggested.show().savefig(sheet, dpi=150)
     print(f"wrote {n} pictures to {out/'unsorted'} (all of them: {sheet}). Move each to {out/'train'}/<class>/")
 
 # %% ../nbs/09_cli.ipynb #fb25a1af

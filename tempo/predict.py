@@ -368,7 +368,7 @@ def _timeline(l, ax):
     for start,stop,name in segments:
         seconds = (stop-start)/l.rate
         ax.barh(names.index(name), seconds, left=start/l.rate, height=.5, color=colors[name])
-    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.set(title=l.path.name, xlabel='seconds')
 
 def plot_timeline(
@@ -378,7 +378,7 @@ def plot_timeline(
     import matplotlib.pyplot as plt
     rows = [max(1, len(set(l.smoothed.tolist()))) for l in labels]
     heights = [.8+.22*n for n in rows]
-    look = dict(figsize=(9,sum(heights)), height_ratios=heights, layout='constrained')
+    look = dict(figsize=(7.5,sum(heights)), height_ratios=heights, layout='constrained')
     fig,axs = plt.subplots(len(labels), 1, squeeze=False, **look)
     for l,ax in zip(labels, axs[:,0]): _timeline(l, ax)
     return fig
@@ -456,7 +456,7 @@ def label_videos(
     labels = predict_video(classifier, source, fps=fps, parts=parts, **kwargs)
     import matplotlib.pyplot as plt
     fig = plot_timeline(labels)
-    with whole_file(picture) as part: fig.savefig(part, dpi=120, format='png')
+    with whole_file(picture) as part: fig.savefig(part, dpi=150, format='png')
     plt.close(fig)
     if video: labels[0].write_video(video, fps=fps)
     write_labels(labels, out)

@@ -521,7 +521,7 @@ def show_results(self:TempoLearner,
     some, frames = _draw_frames(store, n, pool, np.random.default_rng(seed))
     before, after = self.neighbours(frames, some, k)
     columns = 2*k+1
-    fig,axs = plt.subplots(n, columns, figsize=(1.1*columns, 1.15*n), squeeze=False)
+    fig,axs = plt.subplots(n, columns, figsize=(7.5, 8*n/columns), squeeze=False)
     _show_rows(axs, store, np.concatenate([frames[:,None], before, after], axis=1))
     for column,title in {0:'frame', 1:'before', k+1:'after'}.items():
         axs[0,column].set_title(title, fontsize=9, loc='left')

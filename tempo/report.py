@@ -170,7 +170,7 @@ def plot_curve(self:EvalResult,
     if self.curve is None:
         who = self.name or 'this result'
         raise ValueError(f"{who} has no curve: protocol='lbfgs' has no iterations. protocol='thesis' and fine-tuning do.")
-    if ax is None: _,ax = plt.subplots(figsize=(4.5,3))
+    if ax is None: _,ax = plt.subplots(figsize=(5.8,3.5))
     colors = sns.color_palette('viridis', len(self.samples_pc))
     for k,n in enumerate(self.samples_pc):
         _band(ax, self.iters, self.curve[:,k], colors[k], f'n = {n_text(n)}')
@@ -224,7 +224,7 @@ def plot_efficiency(
 ): # The axes
     "Accuracy over labels per class, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
-    if ax is None: _,ax = plt.subplots(figsize=(4.5,3))
+    if ax is None: _,ax = plt.subplots(figsize=(5.8,3.5))
     colors = sns.color_palette('colorblind' if len(results)<=10 else 'husl', len(results))
     for r,c in zip(results, colors): _efficiency_band(ax, r, c)
     table = thesis_results(thesis_path) if thesis_path else None

@@ -393,7 +393,7 @@ def _panels(n):
     import matplotlib.pyplot as plt
     cols = min(3, n)
     rows = -(-n//cols)
-    side = (3.3*cols, 2.6*rows)
+    side = (3.6+1.2*cols, 2.3*rows)
     fig,axs = plt.subplots(rows, cols, figsize=side, squeeze=False, sharey=True, layout='constrained')
     for ax in axs.flat[n:]: ax.axis('off')
     return fig, axs
@@ -461,7 +461,7 @@ def show_disturbed(
     import matplotlib.pyplot as plt
     ss, rows = usual_strengths(kind), 1+len(models)
     still = (image, mask, label, classes)
-    side = (1.3*len(ss), 1.45*rows)
+    side = (1.15*len(ss), 1.3*rows)
     fig,axs = plt.subplots(rows, len(ss), figsize=side, squeeze=False, layout='constrained')
     for ax in axs.flat: ax.set(xticks=[], yticks=[])
     for column,s in zip(axs.T, ss): _show_column(column, models, still, kind, s, seed)

@@ -224,7 +224,7 @@ class FramePair(fastuple):
     def show(self,
         ctx=None, # Matplotlib axes; None: new ones
         fps:float=None, # Frames a second, where known
-        figsize=(3,1.7), # Of new axes (inches)
+        figsize=(6,3.2), # Of new axes (inches)
         **kwargs # Not used; fastai passes some
     ): # The axes
         "Both frames side by side; the title gives their distance in frames, and in seconds where `fps` is known"
@@ -374,7 +374,7 @@ def show_batch(self:PairDL,
         b = self.fetch(first_pairs[:max_n])
     k = min(max_n, len(b[0]))
     nrows = -(-k//ncols)
-    _,axs = plt.subplots(nrows, ncols, figsize=(2.6*ncols, 1.6*nrows), squeeze=False)
+    _,axs = plt.subplots(nrows, ncols, figsize=(7, (3.5/ncols+.3)*nrows), squeeze=False)
     for ax in axs.flat: ax.axis('off')
     fps = _fps(self.store)
     pairs = zip(*(o[:k] for o in b))
@@ -464,7 +464,7 @@ def plot(self:Proximity,
 ): # The axes
     "Resemblance over temporal distance, with the suggestion"
     import matplotlib.pyplot as plt
-    if ax is None: _,ax = plt.subplots(figsize=(4.5,2.6))
+    if ax is None: _,ax = plt.subplots(figsize=(5.8,3.2))
     ax.plot(self.lags, self.curve, 'o-', ms=3)
     ax.axhline(self.floor, c='grey', ls=':', label='frames at random')
     ax.axvline(self.proximity, c='r', lw=.8, label=f'suggested: {self.proximity}')

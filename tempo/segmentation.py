@@ -622,7 +622,7 @@ def plot_ap(
     "AP over iterations, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
     panels = 1 if thesis is None else 2
-    fig, axs = plt.subplots(1, panels, figsize=(4.2*panels,3),
+    fig, axs = plt.subplots(1, panels, figsize=(3.4+1.8*panels,3),
         squeeze=False, layout='constrained')
     for c,color in zip(curves, sns.color_palette('colorblind')): _plot_curve(axs[0,0], c, kind, color)
     if thesis is not None: _plot_thesis(axs[0,1], thesis, kind)

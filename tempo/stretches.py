@@ -284,7 +284,7 @@ def plot(self:Stretches,
     bounds = self._of_clip(self.store.clips[clip].file)
     seconds = (bounds-bounds[0,0])/self.fps
     by_length = np.argsort(-np.diff(bounds)[:,0], kind='stable')
-    fig = plt.figure(figsize=(9,2))
+    fig = plt.figure(figsize=(7,1.75))
     band = fig.add_axes([.03,.2,.94,.18])
     band.set(xlim=(0, seconds[-1,1]), yticks=[], xlabel='seconds')
     for (lo,hi),colour in zip(seconds, cycle(('C0','lightsteelblue'))): band.axvspan(lo, hi, color=colour)

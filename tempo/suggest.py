@@ -119,11 +119,11 @@ def show(self:Suggestion,
     "The frames as a contact sheet; the share of the video that each stands for above it"
     import matplotlib.pyplot as plt
     rows = -(-len(self)//cols)
-    fig,axs = plt.subplots(rows, cols, figsize=(.9*cols, 1.1*rows), squeeze=False)
+    fig,axs = plt.subplots(rows, cols, figsize=(6.8, (6.8/cols+.22)*rows), squeeze=False)
     for ax in axs.flat: ax.axis('off')
     for ax,i,s in zip(axs.flat, self.frames, self.share):
         ax.imshow(self.store[int(i)])
-        ax.set_title(f'{s:.1%}', fontsize=7)
+        ax.set_title(f'{s:.1%}', fontsize=8)
     fig.tight_layout(pad=.3)
     return fig
 

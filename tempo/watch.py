@@ -343,7 +343,10 @@ def plot(self:Watch): # Matplotlib figure
     "Terms of the loss, spread and rank, the probe, and the cross-correlation early and late"
     import matplotlib.pyplot as plt
     h, n = self.table(), 4 if self.stills is None else 5
-    fig,axs = plt.subplots(1, n, figsize=(2.6*n, 2.3), layout='constrained')
+    cols = -(-n//2)
+    fig,axs = plt.subplots(2, cols, figsize=(4.2+1.4*cols, 4.2), layout='constrained')
+    for ax in axs.flat[n:]: ax.remove()
+    axs = axs.flat[:n]
     _plot_terms(axs[0], h)
     _plot_spread(axs[1], h)
     if self.stills is not None: _plot_probe(axs[2], h)

@@ -309,7 +309,7 @@ def _suggest(self:Run, videos, classes):
     store = FrameStore.build(videos, self.config.path, self.config.size, rate=self.config.rate)
     found = suggest_labels(store, self.folder/'backbone.safetensors', min(WORTH, len(store)), seed=self.config.seed)
     found.write(part, classes)
-    found.show().savefig(part/'suggested.png', dpi=100)
+    found.show().savefig(part/'suggested.png', dpi=150)
     plt.close()
     part.rename(out)
 
