@@ -797,7 +797,7 @@ def _gallery(pictures, titles):
     "A row of pictures with words above them"
     import matplotlib.pyplot as plt
     wide = max(1, len(titles))
-    fig,axs = plt.subplots(1, wide, figsize=(1.3*wide,1.8), layout='constrained', squeeze=False)
+    fig,axs = plt.subplots(1, wide, figsize=(.9*wide,1.5), layout='constrained', squeeze=False)
     for ax in axs[0]: ax.axis('off')
     for ax,picture,title in zip(axs[0], pictures, titles):
         ax.imshow(picture)
