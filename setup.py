@@ -10,7 +10,8 @@ cfg = parser['DEFAULT']
 
 words = lambda key: cfg[key].split()                                          # one requirement a word
 lines = lambda key: [o.strip() for o in cfg[key].splitlines() if o.strip()]   # one a line: may hold spaces
-extras = {k: words(f'{k}_requirements') for k in ('lite','data','multi','logs','segment','explain','pictures','export','cluster','app','site')}
+extras = {k: words(f'{k}_requirements')
+    for k in ('lite','data','multi','logs','segment','explain','pictures','export','cluster','remote','app','site')}
 
 def readme():
     "README.md with links and pictures that also resolve on PyPI, where no repository lies beside it"

@@ -24,6 +24,7 @@ from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expecte
 from .groups import group_names, split_groups
 from .utils import abandoned, as_size, clear_errors, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
+from .remote import RemoteArray, bring_files, fetched_late, hold_remote, is_url, send_files, store_folder, store_url
 from .video import VIDEO_EXTS, Reading, Unproven, find_sources, frame_files, probe_video, read_frames, thinning
 from .stills import USUAL_STILLS, Stills, labelled, labelled_draws, load_stills, span_labels, stills_counts, subset
 
@@ -269,6 +270,36 @@ class _Shards(dict):
         if len(self)>_MOST_MAPS: self.pop(next(iter(self)), None)
         return shard
 
+# %% ../nbs/00_data.ipynb #f5c2eb23
+class _Far(_Shard):
+    "Frames of one shard that lies elsewhere"
+    def __init__(self, file, shape, held=False): self.frames = file
+    def span(self, k): return k, k+1
+
+class _FarPictures(_Pictures):
+    "JPEG pictures of one shard that lies elsewhere"
+    def __init__(self, file, shape, held=False):
+        self.frames = file
+        try: self.places = picture_places(file, shape[0])
+        except ValueError as e: raise ValueError(f"{file.url}: {e}. Copy the store there again.") from e
+
+class _FarShards(_Shards):
+    "The shards of a store that lies elsewhere"
+    def __init__(self, url, path, index):
+        codec, size = index['settings'].get('codec', 'raw'), index['settings']['size']
+        super().__init__(path, index['shards'], size, codec)
+        self.url, self.lengths = url, _lengths(index)
+        self.kind = _FarPictures if codec=='jpeg' else _Far
+
+    def file(self, s):
+        name, n = self.shards[s]
+        shape = (self.lengths[s],) if self.kind is _FarPictures else (n,self.size,self.size,3)
+        return RemoteArray(f'{self.url}/shards/{name}.{self.ending}', shape, self.path/'stamps')
+
+    def fetch(self, s, ks):
+        "Bring the frames `ks` of shard `s` into the cache"
+        self[s].frames.fetch([self[s].span(k) for k in ks])
+
 # %% ../nbs/00_data.ipynb #96b06412
 class FrameStore:
     "Frames of many clips as one array on disk: `store[i]` and `store[[i,j,k]]` are uint8"
@@ -280,13 +311,16 @@ class FrameStore:
         self.size = s = index['settings']['size']
         self.clips = [Clip(**c) for c in index['clips']]
         self.codec = index['settings'].get('codec', 'raw')
-        self._shards = _Shards(self.path, index['shards'], s, self.codec)
+        # where the shards lie; None: here
+        self.url = store_url(self.path)
+        self._shards = _FarShards(self.url, self.path, index) if self.url else _Shards(self.path, index['shards'], s, self.codec)
         # the first frame of each shard, and the end
         self._begins = np.cumsum([0]+[n for _,n in index['shards']])
         # frames that were read, and so are in memory
         self._seen = np.zeros(len(self), bool)
         # nobody clears it meanwhile
         hold_folder(self.path, self)
+        if self.url: hold_remote(self)
 
     def __len__(self): return int(self._begins[-1])
     # another process maps the shards itself
@@ -346,13 +380,26 @@ def _rows_at(at, n):
     return everywhere[at-lo]
 
 # %% ../nbs/00_data.ipynb #75e54610
+_CONNECTIONS = 16
+
 def _waits():
-    "How often this process has waited for the disk to bring a page of memory"
-    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt if resource else 0
+    "How often this process has waited for the disk to bring a page of memory, or for the network"
+    return fetched_late() + (resource.getrusage(resource.RUSAGE_SELF).ru_majflt if resource else 0)
+
+@patch
+def _fetch(self:FrameStore, i):
+    "Bring frames that lie elsewhere into the cache, those of several shards at once"
+    new = np.unique(i[~self._seen[i]])
+    if not len(new): return
+    shards = np.searchsorted(self._begins, new, 'right')-1
+    within = {s: (new[shards==s]-self._begins[s]).tolist() for s in np.unique(shards).tolist()}
+    with ThreadPoolExecutor(_CONNECTIONS) as pool: list(pool.map(lambda s: self._shards.fetch(s, within[s]), within))
+    self._seen[new] = True
 
 @patch
 def _announce(self:FrameStore, i):
     "Tell the system which frames will be needed next, in the order of the disk; not those that it was told of"
+    if self.url: return self._fetch(i)
     if not _WILLNEED: return
     new = np.unique(i[~self._seen[i]])
     shards = np.searchsorted(self._begins, new, 'right')-1
@@ -362,8 +409,18 @@ def _announce(self:FrameStore, i):
 
 # %% ../nbs/00_data.ipynb #2bf1ea72
 @patch
+def _read_far(self:FrameStore, i):
+    "Copies of frames that lie elsewhere, out of the cache"
+    frames = np.empty((len(i),*self.shape[1:]), np.uint8)
+    shards = np.searchsorted(self._begins, i, 'right')-1
+    within = i-self._begins[shards]
+    for n,(s,k) in enumerate(zip(shards.tolist(), within.tolist())): frames[n] = self._shards[s].frames[k]
+    return frames
+
+@patch
 def _gather(self:FrameStore, i):
     "Copies of frames, one operation for all"
+    if self.url: return self._read_far(i)
     shards = np.searchsorted(self._begins, i, 'right')-1
     used, which = np.unique(shards, return_inverse=True)
     # mapped for as long as they are read
@@ -479,12 +536,15 @@ def _bytes_of(file):
 
 @patch(cls_method=True)
 def open(cls:FrameStore,
-    path, # A store's folder
+    path, # A store's folder, or where it lies: s3://bucket/store
 )->'FrameStore':
     "Open a store that was built before"
+    if is_url(path): path = store_folder(path)
     f = Path(path)/'index.json'
     if not f.exists(): raise FileNotFoundError(f"{path} is no frame store (no index.json). Make one: FrameStore.build(videos, '{path}')")
     index = _read_index(f)
+    # a shard is looked at when it is first read
+    if store_url(path): return cls(path, index)
     codec = index['settings'].get('codec', 'raw')
     shards, ending = os.path.join(path, 'shards'), CODECS[codec]
     for (name,_),length in zip(index['shards'], _lengths(index)):
@@ -625,7 +685,7 @@ def store_path(
 )->Path: # A folder in the user's cache
     "Where a store goes when no path is given: the same source and settings, the same place"
     sources = source if isinstance(source, (list,tuple,L)) else [source]
-    paths = [str(Path(s).expanduser().resolve()) for s in sources]
+    paths = [s if is_url(s) else str(Path(s).expanduser().resolve()) for s in sources]
     key = json.dumps([paths, settings], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:8]
     return xdg_cache_home()/'tempo'/'stores'/f'{Path(paths[0]).stem}-{digest}'
@@ -905,7 +965,8 @@ def _check_place(path):
 # %% ../nbs/00_data.ipynb #a1bcfc8f
 @patch(cls_method=True)
 def build(cls:FrameStore,
-    # A video, a folder of videos, a folder (of folders) of frames, or a list of these
+    # A video, a folder of videos, a folder (of folders) of
+    # frames, or a list of these; videos may lie elsewhere
     source,
     # The store's folder; None: one in the user's cache that belongs to this source
     path=None,
@@ -933,6 +994,7 @@ def build(cls:FrameStore,
 )->'FrameStore':
     "Decode `source` once; built again from the same input, it opens what is there"
     _check_settings(size, fps, fit, on_error)
+    if is_url(path): raise ValueError(f"{path}: a store is built here, and then copied: FrameStore.build(…).copy('{path}')")
     check_codec(codec, quality)
     check_engine(engine)
     settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
@@ -957,6 +1019,7 @@ def verify(self:FrameStore,
 # versions have no digest, and only their length is known
 )->int:
     "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
+    if self.url: raise ValueError(f"{self.url} lies elsewhere. Copy it to this machine first: FrameStore.open('{self.url}').copy('a_folder')")
     names = [name for name,_ in self.index['shards']]
     same = _each_same(self.path, names, self.size, progress)
     ending = CODECS[self.codec]
@@ -1057,3 +1120,40 @@ def convert(self:FrameStore,
     finally:
         if fresh and not any((path/'shards').glob('*.json')): shutil.rmtree(path, ignore_errors=True)
     return FrameStore.open(path)
+
+# %% ../nbs/00_data.ipynb #b6834cb7
+@patch
+def _files(self:FrameStore):
+    "The files of a store below its folder, the index last"
+    endings = (CODECS[self.codec], 'json')
+    shards = [f'shards/{name}.{ending}' for name,_ in self.index['shards'] for ending in endings]
+    return [*shards, 'index.json']
+
+@patch
+def _check_copy(self:FrameStore, path):
+    "Refuse a copy between two places of one kind, or onto another store"
+    both = 'elsewhere' if self.url else 'here'
+    if is_url(path)==bool(self.url): raise ValueError(f"{path}: both places are {both}. Copy the folder with the tools of its place.")
+    if self.url: return _check_place(Path(path).expanduser())
+    if path.startswith('http'): raise ValueError(f"{path}: a web server is only read from. Copy the folder {self.path} to where it takes its files from.")
+    try: there = FrameStore.open(path)
+    except FileNotFoundError: return
+    if there.index['shards']!=[list(s) for s in self.index['shards']]: raise FileExistsError(f"{path} holds another store. Give another place.")
+
+@patch
+def copy(self:FrameStore,
+    # Where to: s3://bucket/store, or a folder here for a store that lies elsewhere
+    path,
+    progress:bool=True, # Show a progress bar where it takes long
+)->'FrameStore': # The copy, opened
+    "The same store in another place; done again after it was cut off, it goes on"
+    self._check_copy(path)
+    if not self.url:
+        self.verify(progress)
+        send_files(self.path, self._files(), path, progress)
+        return FrameStore.open(path)
+    path = Path(path).expanduser()
+    bring_files(self.url, self._files(), path, progress)
+    copied = FrameStore.open(path)
+    copied.verify(progress)
+    return copied

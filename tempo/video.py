@@ -17,6 +17,7 @@ from PIL import Image
 from fastcore.all import L, patch
 from .utils import files_below, natural_key, system_name
 from .pictures import IMAGE_EXTS, fit_dims, open_image, picture_size, to_square
+from .remote import fetch_videos, is_url
 
 # %% ../nbs/00f_video.ipynb #c1d89623
 VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv .asf .vob .mxf .3g2 .f4v .m2v .ogm'.split()
@@ -37,12 +38,13 @@ def _once(paths):
     return list(first.values())
 
 def find_sources(
-    # A video, a folder of videos, a folder (of
-    # folders) of frames, or a list of any of these
+    # A video, a folder of videos, a folder (of folders) of frames, or
+    # a list of any of these; or where videos lie: s3://bucket/videos
     source,
 )->list: # Absolute paths: each a video file or a folder that holds frames
     "The videos below `source`; where there is none, the folders of frames"
     if isinstance(source, (list,tuple,L)): return _once(f for s in source for f in find_sources(s))
+    if is_url(source): return fetch_videos(source, VIDEO_EXTS)
     p = Path(source).expanduser().resolve()
     if not p.exists():
         raise FileNotFoundError(f"{source} does not exist. Give a video file, a folder of videos or a folder of frames.")
