@@ -6,7 +6,7 @@
 __all__ = ['ENGINES', 'check_engine', 'Cluster', 'on_engine']
 
 # %% ../nbs/00p_cluster.ipynb #0141e05c
-import json, logging, os, platform, signal, sys, tempfile, threading, time
+import json, logging, os, platform, signal, socket, sys, tempfile, threading, time
 from contextlib import contextmanager, suppress
 from fastcore.basics import patch
 
@@ -48,11 +48,18 @@ def _start(ray):
         why = ' '.join(str(e).split())
         raise RuntimeError(f"Ray did not start on this machine: {why} Start it by itself (ray start --head), or leave engine= out.") from e
 
+def _call(address):
+    "Refuse an address where nobody listens, for which Ray would wait for many minutes"
+    host, _, port = address.rpartition('://')[2].rpartition(':')
+    if port.isdigit(): socket.create_connection((host, int(port)), timeout=10).close()
+
 def _join(ray):
     "Connect to the cluster that is there, or start one"
     address = os.environ.get('RAY_ADDRESS')
-    try: ray.init(address=address or 'auto', **_QUIET)
-    except ConnectionError as e:
+    try:
+        if address: _call(address)
+        ray.init(address=address or 'auto', **_QUIET)
+    except OSError as e:
         if not address: return _start(ray)
         raise ConnectionError(f"RAY_ADDRESS={address}: no cluster answers there. Start it, or unset RAY_ADDRESS for one of this machine.") from e
 
@@ -149,7 +156,8 @@ def _lost(ray, e, path):
     "An error of Ray, on one line and with the file that it is about"
     if isinstance(e, ray.exceptions.WorkerCrashedError):
         return ValueError(f"{path} crashed the decoder on the cluster, {_TRIES+1} times. Re-encode it or leave it out.")
-    if 'failed to import' in str(e): return RuntimeError("the nodes of the cluster cannot import this version of Tempo. Install it on every one.")
+    lacking = any(words in str(e) for words in ('failed to import', "No module named 'tempo"))
+    if lacking: return RuntimeError("the nodes of the cluster cannot import this version of Tempo. Install it on every one.")
     why = str(e).strip().splitlines()[-1]
     return RuntimeError(f"{path}: the cluster gave up ({type(e).__name__}: {why}). Build again: what is whole stays.")
 
