@@ -28,10 +28,11 @@ def run_cell(code, where, names):
 def run(path):
     "All cells of one notebook, in this process"
     os.chdir(path.parent)
-    notebook = types.ModuleType('__main__')         # pickle looks there for what the notebook defines
+    notebook = types.ModuleType('__main__')
     notebook.display = repr
-    sys.modules['__main__'] = notebook
-    for i,code in cells(path): run_cell(without_magics(code), f'{path.name}, cell {i}', vars(notebook))
+    for i,code in cells(path):
+        sys.modules['__main__'] = notebook          # pickle looks there for what the notebook defines; IPython puts itself there
+        run_cell(without_magics(code), f'{path.name}, cell {i}', vars(notebook))
 
 def main(args):
     "Each notebook in a process of its own; 1 where one fails"
