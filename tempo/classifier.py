@@ -780,8 +780,7 @@ def plot_confusion(self:Classifier,
 def mistakes(
     classifier:Classifier, # Whose answers
     stills:Stills, # Labelled stills that it has not learnt from
-# A line for each wrong answer: number, file, true class, what
-# was said and how probable it was, the most confident first
+# A wrong answer a line, the surest first: number, file, class, what was said, how sure
 )->pd.DataFrame:
     "The stills that are taken for another class"
     said, p = classifier.predict(stills.images, none=False)

@@ -721,8 +721,7 @@ def coco_ap(
     # Dicts of image_id, category_id, bbox (x,y,w,h,
     # pixels), score and segmentation (run lengths)
     preds:list,
-# bbox, bbox50, segm, segm50: shares; classes: {name:
-# mask AP}, None where a class has no instance
+# bbox, bbox50, segm, segm50: shares; classes: {name: mask AP, None without instances}
 )->dict:
     "Average precision of boxes and masks, as COCO defines it"
     d = _truth(truth)

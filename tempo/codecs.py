@@ -123,8 +123,7 @@ def expected_bytes(
     codec:str, # One of `CODECS`
     frames:int, # How many
     size:int, # Side (pixels)
-# Bytes; for JPEG a cautious guess: video of a
-# camera takes half of it, noise three times as much
+# Bytes; a guess for JPEG: a camera's video takes half of it, noise three times as much
 )->int:
     "What frames will take, before there are any"
     raw = raw_bytes(frames, size)

@@ -1015,8 +1015,7 @@ def build(cls:FrameStore,
 @patch
 def verify(self:FrameStore,
     progress:bool=False, # Show a progress bar where it takes long
-# Number of shards that were compared; those of earlier
-# versions have no digest, and only their length is known
+# Number of shards compared; without a digest (earlier versions) only by their length
 )->int:
     "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
     if self.url: raise ValueError(f"{self.url} lies elsewhere. Copy it to this machine first: FrameStore.open('{self.url}').copy('a_folder')")

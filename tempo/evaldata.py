@@ -117,8 +117,7 @@ def eval_setup(
     groups=None,
     name:str=None, # Name in tables and plots; None: the file's, or the architecture's
     device=None, # Where to compute; None: on the GPU, if there is one
-# The backbone, the stills to learn from, those to measure
-# on, and `EvalResult`'s name, classes, groups and info
+# Backbone, stills to learn from and to measure on, what `EvalResult` needs besides
 )->tuple:
     "What every evaluation starts from"
     b = net_on(get_backbone(backbone, arch), device)

@@ -176,8 +176,7 @@ def _difference_line(label, base, ours, field):
 def relevance_difference(
     base:Relevance, # Against whom
     ours:Relevance, # On the same stills
-# A line a variant: both means, the difference and its
-# 95 % interval, shares; over stills that have both
+# A line a variant: both means, difference, 95 % interval; over stills that have both
 )->pd.DataFrame:
     "How much more of the evidence lies on the object"
     _check_alike(base, ours)

@@ -104,42 +104,45 @@ def _each(self:LowRank):
     starts = (self.get_buffer(f'start_{i}') for i in range(len(self.weights)))
     return zip(self.weights, starts, self.down, self.up)
 
-@patch
-@torch.no_grad()
-def merge(self:LowRank):
-    "The weights become the start and the product of the factors"
-    for w,start,a,b in self._each():
-        changed = torch.addmm(start, b, a, alpha=self.scale)
-        w.copy_(changed)
+def _product(low_rank, start, a, b):
+    "The start and the product of its factors"
+    return torch.addmm(start, b.detach(), a.detach(), alpha=low_rank.scale)
 
 @patch
-@torch.no_grad()
+def merge(self:LowRank):
+    "The weights become the start and the product of the factors"
+    for w,start,a,b in self._each(): w.detach().copy_(_product(self, start, a, b))
+
+@patch
 def pull(self:LowRank):
     "The gradients of the weights become those of the factors"
     for w,_,a,b in self._each():
         if w.grad is None: continue
         g, w.grad = self.scale*w.grad, None
-        a.grad, b.grad = b.T@g, g@a.T
+        a.grad, b.grad = b.detach().T@g, g@a.detach().T
 
 @patch
-@torch.no_grad()
 def settle(self:LowRank):
     "Where weights were set from elsewhere, the start moves by as much, so that the factors go on from there"
     for w,start,a,b in self._each():
-        ours = torch.addmm(start, b, a, alpha=self.scale)
-        if not torch.equal(w, ours): start += w-ours
+        ours = _product(self, start, a, b)
+        if not torch.equal(w, ours): start += w.detach()-ours
 
 # %% ../nbs/02n_lora.ipynb #b8fcc576
-@patch
 @contextmanager
-def alone(self:LowRank):
-    "Within the block, gradients reach no other weight of the backbone than those that are updated"
-    was = [p.requires_grad for p in self.body]
-    ours = {id(w) for w in self.weights}
-    for p in self.body: p.requires_grad_(id(p) in ours)
+def _only(body, weights):
+    "Within the block, gradients reach no other parameter of `body` than `weights`"
+    was = [p.requires_grad for p in body]
+    ours = {id(w) for w in weights}
+    for p in body: p.requires_grad_(id(p) in ours)
     try: yield
     finally:
-        for p,free in zip(self.body, was): p.requires_grad_(free)
+        for p,free in zip(body, was): p.requires_grad_(free)
+
+@patch
+def alone(self:LowRank):
+    "A block within which gradients reach no other weight of the backbone than those that are updated"
+    return _only(self.body, self.weights)
 
 # %% ../nbs/02n_lora.ipynb #cbc90c09
 class Lora(Callback):

@@ -99,8 +99,7 @@ def split_early(
     # Name of the last of the early layers in `backbone.body`;
     # None: the first of `EARLY` that there is
     last:str=None,
-# [early, rest of the backbone, what is thrown away]: lists
-# of parameters, for fastai's `freeze_to` and `slice(lr)`
+# [early, the rest, what is thrown away]: lists for `freeze_to` and `slice(lr)`
 )->list:
     "The model's parameters in three groups by depth; with early layers frozen, the first group stands still"
     body = bare(model.backbone.body)

@@ -138,8 +138,7 @@ def sgd_schedule(
     iters:int, # Iterations
     bs:int, # Stills a batch
     seed:int, # Order of the stills
-# (iters,bs) indices and (iters,bs) weights, 0
-# where the last batch of a pass has no more stills
+# (iters,bs) indices; (iters,bs) weights, 0 where a pass's last batch has no more
 )->tuple:
     "Batches of a shuffled pass over the stills, the same in every pass, as the thesis had them"
     order = np.random.default_rng([seed,1]).permutation(idx)

@@ -294,8 +294,7 @@ def labels_saved(
     *,
     draws:int=500, # Bootstrap samples of the runs
     seed:int=0, # Of the samples
-# A line an n: `needs` (labels per class of the
-# baseline) with `low` and `high`, and `text`
+# A line an n: `needs` (labels per class of the baseline) with `low`, `high`, `text`
 )->pd.DataFrame:
     "At which number of labels per class the baseline is as good"
     some = [k for k,n in enumerate(base.samples_pc) if n]

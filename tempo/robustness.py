@@ -493,8 +493,7 @@ def robustness_difference(
     base:Robustness, # Against whom
     ours:Robustness, # Under the same disturbance, strengths and seeds
     what:str='accs', # 'accs' or 'relevance'
-# A line a strength, and 'mean' over all above 0: both, the difference
-# and its 95 % interval (NaN where nothing random was measured), shares
+# A line a strength, and 'mean': both, their difference, its 95 % interval; shares
 )->pd.DataFrame:
     "How far one model is ahead of another"
     _check_alike(base, ours, what)

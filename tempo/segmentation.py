@@ -546,8 +546,7 @@ def ap_difference(
     base:APCurve, # Against whom
     ours:APCurve, # With the same seeds and iterations
     kind:str='segm', # 'segm' or 'bbox'
-# A line an evaluation, and 'mean' over all of them:
-# both APs, the difference and its 95 % interval, shares
+# A line an evaluation, and 'mean': both APs, their difference, its 95 % interval
 )->pd.DataFrame:
     "How far one start is ahead of the other, run by run"
     _same_runs(base, ours)

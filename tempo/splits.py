@@ -68,8 +68,7 @@ def near_duplicates(
     features=thumbs,
     # A pair counts where its distance is below this share of what is usual
     below:float=.3,
-# A line a test still that has one: files, classes, and
-# `ratio`, the distance as a share of what is usual
+# A line a test still that has one: files, classes, `ratio` (share of what is usual)
 )->pd.DataFrame:
     "Test stills that are nearly the same picture as a training still, the nearest first"
     lines = []

@@ -255,8 +255,7 @@ def depth_map(
     # right, y down, z towards the viewer, radius
     bones:np.ndarray,
     size:int, # Height and width of the picture in pixels
-# Height, normal x, normal y (float32) and bone
-# number (int8, -1 for none), each (size,size)
+# Each (size,size): height, normal x, normal y (float32), bone (int8, -1 for none)
 )->tuple:
     "Draw all cones; the one nearest to the viewer wins each pixel"
     shape = (size,size)

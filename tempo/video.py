@@ -163,8 +163,7 @@ def _probe_folder(folder):
 # %% ../nbs/00f_video.ipynb #ad228393
 def probe_video(
     path, # A video file, or a folder of frames
-# w, h (pixels, as a player shows it), fps (frames a second), n (frames),
-# exact (`n` was counted), turn (degrees to the left by a player)
+# w, h (as shown), fps, n (frames), exact (`n` was counted), turn (degrees to the left)
 )->dict:
     "What the header of `path` says, without decoding more than a frame"
     path = Path(path)
