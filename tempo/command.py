@@ -90,8 +90,8 @@ def command_parser(
     return p
 
 # %% ../nbs/00i_command.ipynb #66490078
-# a bar of tqdm, and one of fastai
-_BAR = re.compile(r'\d%\|.*\| *\d|\|[-█]*\| *\d+\.\d+% \[')
+# a bar of tqdm, one whose end it does not know, and one of fastai
+_BAR = re.compile(r'\d%\|.*\| *\d|\d\w* \[\d+:\d\d, |\|[-█]*\| *\d+\.\d+% \[')
 
 class LogLines:
     "A stream in which a bar that redraws itself becomes a line now and then"
