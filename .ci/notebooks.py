@@ -1,5 +1,5 @@
-"""Notebooks as JupyterLab finds them: the plain kernel, at most 300 KB, and no stderr, error, progress bar or path of
-one machine stored.
+"""Notebooks as JupyterLab finds them, and as it leaves them: a line of source is a line of the file, so that saving one
+changes nothing else. The plain kernel, at most 300 KB, and no stderr, error, progress bar or path of one machine stored.
 
 Then the front page and the tutorials run from top to bottom with nbclient, two at a time, each in a fresh
 kernel in its own folder. Nothing is written, and what they print there must be as clean. Those whose numbers come from
@@ -54,6 +54,8 @@ def faults(nb):
 def stored(path):
     "What is wrong with a notebook as it is stored"
     nb = nbformat.read(path, as_version=4)
+    if nbformat.writes(nb).strip()!=path.read_text(encoding='utf-8').strip():
+        yield 'file', 'JupyterLab would store it in other lines. Open it there and save it'
     kb = path.stat().st_size/1024
     if kb>LIMIT: yield 'file', f'{kb:.0f} KB, at most {LIMIT} (.ci/palette.py stores its figures in fewer bytes)'
     kernel = nb.metadata.get('kernelspec', {})

@@ -10,6 +10,7 @@ from execnb.nbio import read_nb
 from nbconvert import MarkdownExporter
 from nbdev.processors import FilterDefaults
 import nbformat
+from nbformat.v4.rwbase import rejoin_lines as join_lines
 
 class Plain(FilterDefaults):
     "nbdev's processors without links into the site: the README is read where there may be none"
@@ -22,16 +23,14 @@ def tidy(cell):
     if cell.cell_type=='code' and re.search(r'^#\|\s*echo:\s*false', cell.source, re.M): cell.source = ''
     if 'outputs' in cell: cell.outputs = [o for o in cell.outputs if 'fastprogress' not in str(o.get('data'))]     # a table of losses
     for o in cell.get('outputs', []):
-        if 'text' in o: o['text'] = ''.join(o['text'])                               # nbconvert wants one string
         html = o.get('data', {}).get('text/html')
-        if html: o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', ''.join(html),
-            flags=re.S)
+        if html: o.data['text/html'] = re.sub(r'<style.*?</style>\n?', '', html, flags=re.S)
 
 def processed():
     "The front page as nbdev prepares it for quarto, hidden sources left out"
     nb = read_nb('nbs/index.ipynb')
     Plain()(nb)
-    nb = nbformat.from_dict(dict(nb))
+    nb = join_lines(nbformat.from_dict(dict(nb)))                                    # nbconvert wants one string of each output
     nb.metadata.language_info = dict(name='python')                                  # colours on GitHub
     for cell in nb.cells: tidy(cell)
     return nb

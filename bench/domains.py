@@ -10,7 +10,8 @@ training taught by `tempo.evidence`, and accuracies of linear evaluation on labe
 setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class: pairs up to 300 frames
 apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` are larger networks and their starts; their
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
-with `teacher alone` without it, and with `teacher same frame` without time. `pilot` is `tempo.pilot`: what it says with
+with `teacher alone` without it, and with `teacher same frame` without time. `jpeg` is the default out of a store of JPEG
+pictures. `pilot` is `tempo.pilot`: what it says with
 labelled stills, and without. What `--out` already holds is not trained again.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
@@ -31,9 +32,11 @@ from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 from fastai.callback.core import Callback
 from tempo.backbones import LITE0, LITES, create_backbone
+from tempo.cuts import split_cuts
+from tempo.data import FrameStore
 from tempo.linear_eval import linear_eval
 from tempo.pilot import judge_evidence, pilot
-from tempo.pretrain import train_tempo
+from tempo.pretrain import TrainConfig, train_tempo
 from tempo.rows import add_row, load_rows
 from tempo.stills import labelled
 from common import accuracies, named, parser, side_by_side
@@ -51,7 +54,7 @@ STREAMS = {                                                  # what `make_stream
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
     'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
     'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
-    'copies': dict(proximity=1),
+    'copies': dict(proximity=1), 'jpeg': dict(),
     'lite1 start': dict(arch=LITES[1]), 'lite1': dict(arch=LITES[1], steps=287),
     'lite2 start': dict(arch=LITES[2]), 'lite2': dict(arch=LITES[2], steps=265),
     'teacher': dict(teacher=LITES[2]), 'teacher alone': dict(teacher=LITES[2], loss='none'),
@@ -86,6 +89,11 @@ def source(domain, seed):
     if domain in few: return some_clips(few[domain], seed)
     return streams(domain) if domain in STREAMS else args.data/DOMAINS[domain][0]
 
+def as_pictures(video, size, cuts):
+    "The store of a training, of JPEG pictures"
+    store = FrameStore.build(video, size=size, codec='jpeg')
+    return split_cuts(store) if cuts else store
+
 def balanced(r, y):
     "Labels per class → mean over classes of the share that is right, for each draw"
     classes = [y==c for c in np.unique(y)]
@@ -109,7 +117,9 @@ def train(domain, setting, seed, how):
     how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
     arch = how.pop('arch', LITE0)
     cbs = [Copies()] if setting in ('copies','teacher same frame') else []
-    learn = train_tempo(source(domain, seed), arch, seed=seed, out=None, cbs=cbs, **how)
+    video = source(domain, seed)
+    if setting=='jpeg': video = as_pictures(video, how.get('size', TrainConfig.size), how['cuts'])
+    learn = train_tempo(video, arch, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
     size = b.size
     row = {k: b.meta[k] for k in KEPT if k in b.meta}
