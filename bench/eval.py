@@ -2,7 +2,7 @@
 against a bare forward loop; stills that are read as they are needed against all of them in memory; networks that are
 fine-tuned together against one after the other.
 
-    python bench/eval.py [--quick] [--parts runs,features,stills,together] [--out ROWS.jsonl]
+    python bench/eval.py [--quick] [--parts runs,features,stills,growth,together] [--out ROWS.jsonl]
 
 Linear: 10 runs of 3,000 iterations on batches of 10, SGD 0.01, weight decay 1e-4, 24 classes with 20 stills each, 512
 features, 192 test stills, accuracy at 30 points; the same features, first weights and batches for both. The features
@@ -10,7 +10,8 @@ are drawn: classes a little apart, like those of a network that has learnt somet
 PyTorch: a linear layer, cross-entropy, an optimizer, run by run. Both give the accuracy of every run, which are
 compared. Extraction: EfficientNet-Lite0 at 96 px and ResNet-18 at 128 px on 256 pictures, without the cache on disk,
 against a loop over batches in eval mode. Stills: linear evaluation of drawn JPEG pictures, every turn in a process of its
-own; memory is the peak of that process beyond what Python, PyTorch and a small network take. Together: a step of four
+own; memory is the peak of that process beyond what Python, PyTorch and a small network take. Growth: the same for many
+more of them, from their files alone. Together: a step of four
 networks with the weights of `torch.func.stack_module_state` under `vmap`, against four steps; BatchNorm in eval mode.
 """
 import os
@@ -37,7 +38,7 @@ DIM = 512     # features
 M = 192       # test stills
 POINTS = 30   # looks at the test stills
 SGD = dict(lr=.01, wd=1e-4)
-PARTS = 'runs', 'features', 'stills', 'together'
+PARTS = 'runs', 'features', 'stills', 'growth', 'together'
 
 def features(seed=0):
     "Labelled and test features: every class has a mean, and they overlap"
@@ -159,6 +160,18 @@ def many_stills(res, n, repeats):
     res.add(f'memory, {what}', 'MB', mb['files'], mb['memory'], name, mb['files']/mb['memory'], **about)
     res.add(what, 's', took['files'], took['memory'], name, took['memory']/took['files'], **about)
 
+def growth(res, few, many):
+    "How memory grows where stills stay in their files"
+    found = {}
+    for n in (few, many):
+        with tempfile.TemporaryDirectory() as tmp:
+            draw_stills(Path(tmp), n, np.random.default_rng(0))
+            found[n] = alone(tmp, 0)
+    (mb_few, took_few, _), (mb_many, took_many, _) = found.values()
+    what, about, name = f'linear evaluation of {many:,} stills, 224 px', dict(stills=many, size=224), f'{few:,} stills'
+    res.add(f'memory, {what}', 'MB', [mb_many], [mb_few], name, mb_many/mb_few, **about)
+    res.add(what, 's', [took_many], [took_few], name, took_many/took_few, **about)
+
 # ---- networks that are fine-tuned together
 
 def to_tune(arch, k):
@@ -218,7 +231,7 @@ def main():
     def stills():
         for n in (200,400) if a.quick else (2000,6000): many_stills(res, n, 1)
     todo = dict(runs=runs, features=lambda: extraction(res, *((64, 2) if a.quick else (256, 7))),
-        stills=stills, together=lambda: together(res, 4, repeats))
+        stills=stills, growth=lambda: growth(res, *((200,400) if a.quick else (6000,100000))), together=lambda: together(res, 4, repeats))
     for part in a.parts.split(','): todo[part]()
     res.show()
 
