@@ -245,7 +245,9 @@ def tempo_pilot(
     data:str=None, # Folder of labelled stills that judge; default: the video judges
     arch:str='resnet34', # A name in torchvision or timm
     weights:str='imagenet', # imagenet, or a path
-    pilot_steps:int=60, # Steps of the short training
+    # Steps of the short training; three times as many
+    # where these do not say yes
+    pilot_steps:int=60,
     minutes:float=20, # Of video to look at, at least, where there is as much
     epochs:int=None, # Of the whole training; default: the recipe's, which is 4
     steps:int=None, # Batches of the whole training, instead of epochs
