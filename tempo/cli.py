@@ -86,9 +86,12 @@ def main(
 
 # %% ../nbs/09_cli.ipynb #f2568692
 def check_files(
-    video=None, # A video, a folder, or a list; None: there is none to look for
+    # A video, a folder, a list, or a store by its place; None: nothing to look for
+    video=None,
     data=None, # Folder of labelled stills
     backbones=(), # Files, or imagenet, random and none
+    size:int=None, # Side of the frames that was typed (pixels), which a store must have
+    rate:float=None, # Frames a second that were typed, which a store must have
 ):
     "Refuse what is not there: before anything is downloaded or decoded"
     for b in backbones:
@@ -97,8 +100,9 @@ def check_files(
     if data and not Path(data).expanduser().is_dir():
         raise FileNotFoundError(f"{data} is no folder. Stills go to {data}/train/<class>/ and {data}/val/<class>/.")
     if video is None: return
+    from tempo.data import FrameStore, as_source
     from tempo.video import find_sources
-    find_sources(video)
+    if not isinstance(as_source(video, size=size, rate=rate), FrameStore): find_sources(video)
 
 # %% ../nbs/09_cli.ipynb #22ed2c07
 def stills_list(
@@ -180,7 +184,9 @@ def _train(video, arch, out, *, aug, lr, **settings):
         'tempo_train clips/ --recipe thorough --eval stills/'),
     then='tempo_linear_eval --path {out} --data STILLS --against {weights}')
 def tempo_train(
-    video:str, # A video, a folder of videos, or a folder of frames
+    # A video, a folder of videos or of frames, or a store:
+    # its folder, or where it lies, such as s3://bucket/store
+    video:str,
     lr:str='2e-3', # Peak learning rate; two such as 1e-4,2e-3 for a rate by depth
     lmb:float=5e-3, # λ, the weight of redundancy against agreement (alias: --l)
     epochs:int=None, # Passes over all frames; default: the recipe's, which is 4
@@ -224,7 +230,7 @@ def tempo_train(
     rate:float=None, # Frames a second of a folder of frames; videos say their own
 ):
     "Pre-train a backbone on video by temporal coherence"
-    check_files(video, eval, [weights])
+    check_files(video, eval, [weights], size, rate)
     if eval: _check_eval(eval, results)
     backbone = _train(video, arch, out, weights=weights, pdf=pdf, proximity=distance(proximity), steps=steps, bs=bs, lr=lr,
         loss=loss, lmb=lmb, seed=seed, **said(recipe, epochs=epochs, size=size), average=average, cuts=cuts, save_every=save_every, resume=resume,
@@ -241,7 +247,9 @@ def tempo_train(
         'no': 'tempo_linear_eval --path {weights} --data STILLS',
         'not enough evidence': 'tempo_suggest {video} --n 50, and with labels: tempo_pilot {video} --data labels'})
 def tempo_pilot(
-    video:str, # A video, a folder of videos, or a folder of frames
+    # A video, a folder of videos or of frames, or a store:
+    # its folder, or where it lies, such as s3://bucket/store
+    video:str,
     data:str=None, # Folder of labelled stills that judge; default: the video judges
     arch:str='resnet34', # A name in torchvision or timm
     weights:str='imagenet', # imagenet, or a path
@@ -264,7 +272,7 @@ def tempo_pilot(
     rate:float=None, # Frames a second of a folder of frames; videos say their own
 ):
     "Say in minutes whether pre-training on a video helps, and what it will cost"
-    check_files(video, data, [weights])
+    check_files(video, data, [weights], size, rate)
     if data: _check_eval(data, results)
     from tempo.pilot import pilot
     from tempo.rows import add_row, check_writable
@@ -417,7 +425,9 @@ def tempo_semi_sup_eval(
         'tempo_suggest clips/ --path mine.safetensors --out more'),
     then='sort the pictures into {out}/train, some of each class into {out}/val, then: tempo_linear_eval --path {path} --data {out}')
 def tempo_suggest(
-    video:str, # A video, a folder of videos, or a folder of frames
+    # A video, a folder of videos or of frames, or a store:
+    # its folder, or where it lies, such as s3://bucket/store
+    video:str,
     path:str='imagenet', # Backbone: a .safetensors or .pth file, or imagenet
     n:int=50, # How many frames to label
     classes:str='', # Names of the classes, with commas: a folder is made for each
@@ -428,13 +438,14 @@ def tempo_suggest(
     seed:int=0, # Of the clusters' first guess
 ):
     "Pick the frames that are worth a label, and write them with the folders to sort them into"
-    check_files(video, backbones=[path])
-    from tempo.data import FrameStore
+    check_files(video, backbones=[path], size=size)
+    from tempo.data import FrameStore, as_source
     from tempo.stores import kept_size
     from tempo.suggest import check_label_folders, suggest_labels
     names, out = [c.strip() for c in classes.split(',') if c.strip()], Path(out)
     check_label_folders(out, names)
-    store = FrameStore.build(video, size=size or kept_size(video) or 256)
+    store = as_source(video)
+    if not isinstance(store, FrameStore): store = FrameStore.build(video, size=size or kept_size(video) or 256)
     suggested = suggest_labels(store, path, n, seed=seed)
     suggested.write(out, names)
     sheet = out/'suggested.png'
@@ -703,6 +714,12 @@ def tempo_export(
     rows = _rows_about(backbone, path, results)
     print(f'wrote {export_onnx(backbone, out, size=size)} and {write_card(backbone, out, rows)}')
 
+# %% ../nbs/09_cli.ipynb #f72b6d94
+def _is_store(videos):
+    "Whether what was named is a store and no video"
+    from tempo.data import FrameStore, as_source
+    return isinstance(as_source(videos), FrameStore)
+
 # %% ../nbs/09_cli.ipynb #ce3d6d63
 @command(
     examples=(
@@ -722,8 +739,8 @@ def tempo_export(
             'then: tempo_run {out}/run.toml --data {out}/labels --out {out}'},
     goes_on=True)
 def tempo_run(
-    # A video, a folder of videos or of frames, several
-    # with commas between, or the run.toml of another run
+    # A video, a folder of videos or of frames, several with commas between,
+    # a store (its folder or its address), or the run.toml of another run
     videos:str,
     # Labelled stills: a folder with train/ and val/,
     # or a folder of class folders, which is split
@@ -757,7 +774,7 @@ def tempo_run(
 ):
     "Pilot, training, evaluation, classifier and report in one folder, with a verdict"
     several = [videos] if Path(videos).exists() else str(videos).split(',')
-    check_files([v for v in several if Path(v).suffix!='.toml'], data, [weights])
+    check_files([v for v in several if Path(v).suffix!='.toml'], data, [weights], size)
     from tempo.workflow import run
     settings = dict(data=data, labels=labels, classes=classes, groups=groups_of(groups), val=val, pilot_steps=pilot_steps, runs=runs)
     settings |= dict(arch=arch, weights=weights, size=size, proximity=proximity and distance(proximity), bs=bs, seed=seed)
@@ -766,7 +783,8 @@ def tempo_run(
     if not (found.folder/'labels').exists() or found.classifier: return found.verdict
     print(f"frames to label: {found.folder/'labels'/'unsorted'} (all of them: {found.folder/'labels'/'suggested.png'}). "
           'Evaluation and classifier come with the stills.')
-    return 'to label, as run.toml says' if Path(videos).suffix=='.toml' else 'to label'
+    # a store is no video to label on
+    return 'to label, as run.toml says' if Path(videos).suffix=='.toml' or _is_store(several) else 'to label'
 
 # %% ../nbs/09_cli.ipynb #982895fe
 @command(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .video import find_sources, probe_video
-from .data import FrameStore
+from .data import FrameStore, as_source
 from .stretches import Stretches
 from .evidence import FULL, MOST, Evidence
 from .pretrain import TrainConfig, train_tempo
@@ -61,13 +61,15 @@ def judge_stills(
 
 # %% ../nbs/05c_pilot.ipynb #3afed65a
 def some_video(
-    # A video, a folder of videos or frames, or a list; a `FrameStore` is taken whole
+    # A video, a folder of videos or frames, or a list; a store,
+    # or one that is named by its place, is taken whole
     source,
     minutes:float=20, # Of video, at least, where there is as much
     seed:int=0, # Order of the files
     rate:float=None, # Frames a second of folders of frames
 )->list: # Paths
     "A few of the files, as many as make some minutes"
+    source = as_source(source)
     if isinstance(source, FrameStore): return source
     files = find_sources(source)
     seconds, some = 0., []
@@ -175,7 +177,9 @@ def _attempt(source, files, arch, settings, steps, data):
 
 # %% ../nbs/05c_pilot.ipynb #53832926
 def pilot(
-    source, # A video, a folder of videos or frames, or a list
+    # A video, a folder of videos or frames, or a list; or a store: a
+    # `FrameStore`, its folder, or where it lies (s3://bucket/store)
+    source,
     arch:str=TrainConfig.arch, # A name in torchvision or timm
     *,
     data=None, # Folder of labelled stills that judge; None: the video judges
@@ -188,6 +192,7 @@ def pilot(
     "Minutes of training that say whether a whole one will help"
     began, config = time.time(), TrainConfig(arch=arch, **settings | dict(out=None))
     if config.weights is None: raise ValueError("weights=None: a pilot compares with a start that is worth something. Give imagenet or a path.")
+    source = as_source(source)
     files = some_video(source, minutes, rate=config.rate)
     attempt = lambda steps: _attempt(source, files, arch, settings, steps, data)
     learn, compared, answer = attempt(pilot_steps)

@@ -19,7 +19,7 @@ from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import num_distrib, rank_distrib
 from .digests import not_finite
-from .data import FrameStore
+from .data import FrameStore, as_source
 from .cuts import split_cuts
 from .sampling import pair_dls
 from .barlow_loss import Projector
@@ -485,13 +485,16 @@ def _alone(out):
 # %% ../nbs/03_pretrain.ipynb #472192ff
 @takes_settings(TrainConfig)
 def train_tempo(
-    source, # A video, a folder of videos or frames, a list, or a `FrameStore`
+    # A video, a folder of videos or frames, or a list; or a store: a
+    # `FrameStore`, its folder, or where it lies (s3://bucket/store)
+    source,
     arch:str=TrainConfig.arch, # A name in torchvision or timm
     **kwargs # Passed to fastai's `Learner`: metrics, moms, wd_bn_bias …
 )->TempoLearner: # `learn.model.backbone` is the result
     "Pre-train a backbone on video by temporal coherence"
     config, more = read_settings(TrainConfig, arch, kwargs)
     config.check()
+    source = as_source(source, **{k: kwargs.get(k) for k in ('size','path','rate')})
     parallel = data_parallel() if num_distrib()>1 else None
     with _alone(config.out), ExitStack() as stack:
         with seeded(config.seed):

@@ -432,7 +432,8 @@ def fetch_videos(
     "Fetch videos that lie elsewhere, those that the cache does not hold"
     urls = _listed(url, exts)
     if not urls:
-        raise ValueError(f"{url} holds no video ({' '.join(exts[:6])} …). Copy folders of frames to this machine first; open a store by FrameStore.open.")
+        raise ValueError(f"{url} holds no video ({' '.join(exts[:6])} …). Copy folders of frames to this machine first. "
+                         "A store is opened by FrameStore.open, once its index.json is there, which is copied last.")
     with ThreadPoolExecutor(_AT_ONCE) as pool: seen = list(pool.map(_seen, urls))
     _make_room(url, [(size or 0, _place_of(u, stamp)) for u,(size,stamp) in zip(urls, seen)])
     _hold_videos(_root()/'files', os.getpid())

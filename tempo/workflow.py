@@ -19,7 +19,7 @@ from .utils import natural_key, write_atomic
 from .video import find_sources
 from .stills import load_stills, span_labels
 from .splits import split_stills
-from .data import FrameStore
+from .data import FrameStore, as_source
 from .rows import add_row, load_rows, rows_of
 from .statistics import mean_interval
 from .backbones import load_backbone, save_backbone
@@ -218,6 +218,12 @@ def _add(self:Run, kind, **row):
     return add_row(self.folder/'rows.jsonl', kind=kind, **row)
 
 @patch
+def _frames(self:Run, videos):
+    "The frames of the videos; a store that was given is taken as it is"
+    if isinstance(videos, FrameStore): return videos
+    return FrameStore.build(videos, self.config.path, self.config.size, rate=self.config.rate)
+
+@patch
 def _stills(self:Run, videos, asked):
     "The folder of labelled stills, made where there is none; None without labels"
     data, labels, groups = (asked.get(k) for k in ('data','labels','groups'))
@@ -226,7 +232,7 @@ def _stills(self:Run, videos, asked):
     if labels is None and _is_split(data): return Path(data).expanduser()
     if made.exists(): return made
     if labels is not None:
-        store = FrameStore.build(videos[0], self.config.path, self.config.size)
+        store = self._frames(videos)
         data = self.folder/'labelled'
         if not data.exists():
             part = spans_to_stills(store, labels, self.folder/'.labelled')
@@ -306,7 +312,7 @@ def _suggest(self:Run, videos, classes):
     out, part = self.folder/'labels', self.folder/'.labels'
     if out.exists(): return
     shutil.rmtree(part, ignore_errors=True)
-    store = FrameStore.build(videos, self.config.path, self.config.size, rate=self.config.rate)
+    store = self._frames(videos)
     found = suggest_labels(store, self.folder/'backbone.safetensors', min(WORTH, len(store)), seed=self.config.seed)
     found.write(part, classes)
     found.show().savefig(part/'suggested.png', dpi=150)
@@ -376,15 +382,24 @@ def _asked(videos, settings):
     settings = first | settings
     return {k: str(v) if isinstance(v, Path) else v for k,v in settings.items()}
 
-def _check(videos, data, labels, classes):
-    "Refuse what is not there: before anything is downloaded or decoded"
-    find_sources(videos)
+def _source(asked):
+    "The videos, or the one store that was named by its place; refused where they are not there"
+    source = as_source(asked['videos'], **{k: asked.get(k) for k in ('size','path','rate')})
+    if not isinstance(source, FrameStore): find_sources(source)
+    return source
+
+def _files(source):
+    "The files that the frames come from"
+    return {c.file for c in source.clips} if isinstance(source, FrameStore) else find_sources(source)
+
+def _check(source, data, labels, classes):
+    "Refuse what is not there or does not fit: before anything is decoded"
     if classes and (data or labels): raise ValueError('give classes= where there are no labels yet, and not beside data= or labels=')
     if data and labels: raise ValueError('give data= (a folder of stills) or labels= (spans of a video), and not both')
     if data and not Path(data).expanduser().is_dir(): raise FileNotFoundError(f'{data} is no folder. Stills go to {data}/<class>/.')
     if not labels: return
     if not Path(labels).is_file(): raise FileNotFoundError(f'{labels} is no file. Give a table with the columns start, stop and label.')
-    if len(find_sources(videos))>1: raise ValueError(f'{labels} holds spans of one video, and several were given. Give one, or stills of them all.')
+    if len(_files(source))>1: raise ValueError(f'{labels} holds spans of one video, and several were given. Give one, or stills of them all.')
 
 # %% ../nbs/08d_run.ipynb #cbce06e9
 @patch
@@ -398,9 +413,8 @@ def _groups_of(stills, asked):
     if stills is None: return None
     return 'groups.csv' if (stills/'groups.csv').exists() else asked.get('groups')
 
-def _steps(r, asked, how):
-    "The steps of a run, one after the other"
-    videos = asked['videos']
+def _steps(r, videos, asked, how):
+    "The steps of a run, one after the other; `videos` may be a store"
     stills = r._stills(videos, asked)
     groups, found = _groups_of(stills, asked), r._said(stills)
     first = r._pilot(videos, stills, how, asked.get('pilot_steps', 60))
@@ -422,7 +436,9 @@ def _steps(r, asked, how):
 _OURS = ('videos','data','labels','classes','groups','val','pilot_steps','runs')
 
 def run(
-    videos, # A video, a folder, a list of these, or the run.toml of another run
+    # A video, a folder, a list of these, the folder or the
+    # address of a store, or the run.toml of another run
+    videos,
     out='run', # The folder that gets everything
     *,
     # Labelled stills: a folder with `train/` and `val/`,
@@ -439,11 +455,13 @@ def run(
     videos = [videos] if isinstance(videos, (str,Path)) else list(videos)
     classes = None if classes is None else class_names(classes)
     asked = _asked(videos, _given(settings|dict(data=data, labels=labels, classes=classes)))
-    _check(asked['videos'], *(asked.get(k) for k in ('data','labels','classes')))
+    source = _source(asked)
+    _check(source, *(asked.get(k) for k in ('data','labels','classes')))
     how = {k: v for k,v in asked.items() if k not in _OURS}
+    if isinstance(source, FrameStore): how['size'] = source.size
     out = Path(out)
     r = Run(out, config=TrainConfig(**how, out=out/'trained.safetensors'))
     r.config.check()
     _open_folder(out, asked)
-    _steps(r, asked, how)
+    _steps(r, source, asked, how)
     return r
