@@ -60,7 +60,9 @@ def mean_over_runs(
     digits:int=1, # After the point
     scale:float=100, # What they are multiplied by: 100 makes percent of shares
     sign:bool=False, # Write a plus sign: of differences
-    least:int=3, # Fewest runs that get an interval: with two it is 12.7 standard errors wide
+    # Fewest runs that get an interval: with two it is
+    # 12.7 standard errors to either side
+    least:int=3,
 )->str: # Such as '45.0 (32.6 to 57.4)'; of fewer runs the mean alone
     "Mean over runs and its 95 % t-interval"
     a = np.asarray(a, float)
