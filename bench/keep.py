@@ -18,7 +18,7 @@ from tempo.linear_eval import linear_eval
 from tempo.pretrain import Ema, average_with, train_tempo
 from common import parser
 
-BASE = dict(proximity=15, steps=500, bs=96, size=96, average=1.)
+BASE = dict(proximity=15, bn=True, steps=500, bs=96, size=96, average=1.)
 RECIPES = {                                             # what differs from train_tempo's defaults
     'default': dict(), 'default (seed 1)': dict(seed=1), 'default (seed 2)': dict(seed=2),
     'lr 1e-3': dict(lr=1e-3), 'light augmentation': dict(aug='light'), 'nothing frozen': dict(freeze=False), 'lr 4e-3': dict(lr=4e-3),
