@@ -38,7 +38,7 @@ from .optim import SGD
 from .coco import MADE_HERE, check_coco, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
 from .detectron import SMALL, need_detectron2, train_detectron2
 from .rows import add_row, from_row, to_row
-from .statistics import mean_interval, t_halfwidth
+from .statistics import mean_over_runs, t_halfwidth
 from .report import thesis_results
 
 # %% ../nbs/06_segmentation.ipynb #3979c468
@@ -369,9 +369,7 @@ def train_torchvision(
 # %% ../nbs/06_segmentation.ipynb #277497e5
 def _at_end(aps):
     "Mean of the last evaluation over runs, with its interval"
-    last = aps[:,-1]
-    mean, half = last.mean(), t_halfwidth(last)
-    return mean_interval(mean, mean-half, mean+half)
+    return mean_over_runs(aps[:,-1], least=2)
 
 @dataclass
 class APCurve:
