@@ -20,7 +20,8 @@ FLAGS = re.search(r'^tst_flags\s*=\s*(.*)$', (root/'settings.ini').read_text(enc
     re.M)[1].split()
 BAR = re.compile(r'<progress|\r|\d+%\||█|\[\d+/\d+ [\d:]+(?:<|&lt;)')
 PATH = re.compile(r'(?<![\w.~/:-])/(?:tmp|home|root|Users|var/folders)/[^\s\'"<>)]*|\b[A-Z]:\\{1,2}[A-Za-z]\w*')
-FROM_RESULTS = 'index', 'claim', 'speed'                         # their tables and sentences (`echo: false`) are made from results/ alone
+# their tables and sentences (`echo: false`) are made from results/ alone
+FROM_RESULTS = 'index', 'claim', 'speed', 'domains', 'signs', 'ultrasound', 'mouse', 'history'
 
 def as_text(value):
     "Text of a piece of output, whatever nbformat made of it"

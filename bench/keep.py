@@ -1,6 +1,6 @@
 """What pre-training on one camera's video does to others: recipes side by side, on the domain and on its neighbours.
 
-    python bench/keep.py [--data ../shared/data] [--only NAME,NAME] [--out results/keep.jsonl]
+    python bench/keep.py [--data ../shared/data] [--only NAME,NAME] [--out results/history/keep.jsonl]
 
 Every recipe trains EfficientNet-Lite0 from its ImageNet weights on `asl24_video/clips` (or on `asl10/video.mp4` alone),
 without a label, and is then measured by linear evaluation on three data sets: `asl24_video` (the domain; rooms never
@@ -18,7 +18,7 @@ from tempo.linear_eval import linear_eval
 from tempo.pretrain import Ema, average_with, train_tempo
 from common import parser
 
-BASE = dict(proximity=15, steps=500, bs=96, size=96, average=1.)
+BASE = dict(proximity=15, bn=True, steps=500, bs=96, size=96, average=1.)
 RECIPES = {                                             # what differs from train_tempo's defaults
     'default': dict(), 'default (seed 1)': dict(seed=1), 'default (seed 2)': dict(seed=2),
     'lr 1e-3': dict(lr=1e-3), 'light augmentation': dict(aug='light'), 'nothing frozen': dict(freeze=False), 'lr 4e-3': dict(lr=4e-3),
@@ -59,7 +59,7 @@ def one(name, args):
         measure(m, name, weights, args, video=video)
 
 def main():
-    args = parser(__doc__, data=Path('../shared/data'), only='', out='results/keep.jsonl').parse_args()
+    args = parser(__doc__, data=Path('../shared/data'), only='', out='results/history/keep.jsonl').parse_args()
     for name in args.only.split(',') if args.only else ['start', *RECIPES]: one(name, args)
 
 if __name__=='__main__': main()

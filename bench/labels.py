@@ -40,7 +40,7 @@ def train(args):
             f = args.models/f'tempo-{video}-{seed}.safetensors'
             models[f'Tempo on {video}, seed {seed}'] = f
             if 'train' not in args.only or f.exists(): continue
-            train_tempo(args.data/source, LITE0, proximity=15, bs=96, size=SIZE, steps=steps,
+            train_tempo(args.data/source, LITE0, proximity=15, bn=True, average=.85, bs=96, size=SIZE, steps=steps,
                 seed=int(seed), out=f)
     return models
 

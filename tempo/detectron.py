@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, torch, torchvision
 from timm.layers import freeze_batch_norm_2d
 from .command import command
-from .backbones import LEVELS, Backbone, FeatureMaps, create_backbone
+from .backbones import LEVELS, STRIDES, Backbone, FeatureMaps, SimplePyramid, create_backbone
 from .checkpoint import seeded, write_checkpoint
 from .coco import read_coco
 from .pictures import read_picture
@@ -141,27 +141,45 @@ def load_bottom_up(
         raise ValueError(f"{path} does not fit the model: {some}. Make the configuration with detectron2_config from the same backbone.")
     net.load_state_dict(sd, strict=False)
 
-# %% ../nbs/05b_detectron.ipynb #3c37554d
+# %% ../nbs/05b_detectron.ipynb #17ec5a9b
+# as detectron2 calls the levels of a pyramid, and their strides in pixels
+_D2_LEVELS = dict(p2=4, p3=8, p4=16, p5=32, p6=64)
+
 @functools.lru_cache(None)
-def register_backbone():
-    "Make `build_tempo_fpn_backbone` known to detectron2, once"
+def _d2_backbones():
+    "A network's maps, and the pyramid on the one map of a plain transformer, as classes of detectron2"
     from detectron2.layers import ShapeSpec
-    from detectron2.modeling import BACKBONE_REGISTRY, Backbone as D2Backbone
-    from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+    from detectron2.modeling import Backbone as D2Backbone
     class Maps(D2Backbone):
-        "A CNN by name, with its maps as `FeatureMaps` gives them"
+        "A network by name, with its maps as `FeatureMaps` gives them"
         size_divisibility = 32
         def __init__(self, arch):
             super().__init__()
             self.maps = freeze_batch_norm_2d(FeatureMaps(create_backbone(arch, None)))
         def forward(self, x): return self.maps(x)
-        def output_shape(self):
-            strides = zip(self.maps.channels.items(), (4,8,16,32))
-            return {name: ShapeSpec(channels=n, stride=stride) for (name,n),stride in strides}
+        def output_shape(self): return {name: ShapeSpec(channels=n, stride=STRIDES[name]) for name,n in self.maps.channels.items()}
+    class Simple(D2Backbone):
+        "One map under ViTDet's simple pyramid"
+        size_divisibility = 32
+        def __init__(self, bottom_up, out):
+            super().__init__()
+            self.bottom_up, self.fpn, self.out = bottom_up, SimplePyramid(bottom_up.maps.channels, out), out
+        def forward(self, x): return dict(zip(_D2_LEVELS, self.fpn(self.bottom_up(x)).values()))
+        def output_shape(self): return {name: ShapeSpec(channels=self.out, stride=stride) for name,stride in _D2_LEVELS.items()}
+    return Maps, Simple
+
+# %% ../nbs/05b_detectron.ipynb #3c37554d
+@functools.lru_cache(None)
+def register_backbone():
+    "Make `build_tempo_fpn_backbone` known to detectron2, once"
+    from detectron2.modeling import BACKBONE_REGISTRY
+    from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+    Maps, Simple = _d2_backbones()
     @BACKBONE_REGISTRY.register()
     def build_tempo_fpn_backbone(cfg, input_shape):
-        f, arch = cfg.MODEL.FPN, cfg.MODEL.TEMPO.ARCH
-        return FPN(Maps(arch), f.IN_FEATURES, f.OUT_CHANNELS, f.NORM, LastLevelMaxPool(), f.FUSE_TYPE)
+        f, maps = cfg.MODEL.FPN, Maps(cfg.MODEL.TEMPO.ARCH)
+        if len(maps.output_shape())==1: return Simple(maps, f.OUT_CHANNELS)
+        return FPN(maps, f.IN_FEATURES, f.OUT_CHANNELS, f.NORM, LastLevelMaxPool(), f.FUSE_TYPE)
 
 # %% ../nbs/05b_detectron.ipynb #7c95efb9
 SMALL = dict(fpn=64, fc=256, mask_convs=2,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FEWEST', 'LEAST', 'FULL', 'MOST', 'PLENTY', 'LITTLE', 'stretch_pairs', 'told_apart', 'far_apart', 'StretchProbe',
-           'Evidence']
+           'Evidence', 'decided']
 
 # %% ../nbs/02g_evidence.ipynb #f2c1d4c3
 from dataclasses import dataclass, field
@@ -151,3 +151,21 @@ def __repr__(self:Evidence):
     gain = mean_interval(*self.gain, digits=3, scale=1, sign=True)
     return (f"stretches are told apart with {before:.3f} before training and {after:.3f} after it (1 is perfect, .5 is chance), "
             f"{gain}, by {self.seconds/60:.1f} minutes of video: weights go {self.share:.2f} of the way")
+
+# %% ../nbs/02g_evidence.ipynb #679fb9c6
+def _stays(look): # for how long the picture stays, as a look at the video wrote it down
+    return f"{look['mean_frames']/look['fps']:.1f} s" if look else ''
+
+def decided(
+    # Header of a backbone (`meta`), or a row of results:
+    # `stretches`, `again` and `evidence`, as far as they are there
+    meta:dict,
+)->dict: # {what: text}, a line of a table; empty text for what is not there
+    "What a training found out about its video, and what it decided by itself"
+    e = meta.get('evidence') or dict(before=None)
+    line = {'picture stays, first look': _stays(meta.get('stretches')), 'second look': _stays(meta.get('again'))}
+    said = {'told apart before': '', 'after': '', 'gain': 'too little video' if 'share' in e else ''}
+    if e['before'] is not None:
+        gain = mean_interval(e['gain'], e['low'], e['high'], digits=3, scale=1, sign=True)
+        said = {'told apart before': f"{e['before']:.3f}", 'after': f"{e['after']:.3f}", 'gain': gain}
+    return line | said | {'weights go': f"{e['share']:.2f}" if 'share' in e else ''}

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['pm', 'EvalResult', 'from_preds', 'results_table', 'thesis_results', 'plot_efficiency', 'paired', 'overall_difference',
-           'labels_saved', 'Comparison', 'show_differences', 'evaluate_each', 'compare', 'as_result']
+           'pool_trainings', 'gain_table', 'labels_saved', 'Comparison', 'show_differences', 'evaluate_each', 'compare',
+           'as_result']
 
 # %% ../nbs/03a_report.ipynb #e054c81a
 import importlib.util, json, time
@@ -12,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.all import *
-from .statistics import mean_interval, mean_sd, n_text, stills_needed, t_halfwidth, two_way_interval
+from .statistics import mean_interval, mean_over_runs, mean_sd, n_text, stills_needed, t_halfwidth, two_way_interval
 from .utils import as_cell, as_file_name, told_in_words
 from .rows import add_row, check_writable, code_version, from_row, latest_run, load_rows, machine, rows_of, to_row
 
 # %% ../nbs/03a_report.ipynb #356f251a
-pm = mean_sd        # its earlier name
+pm = mean_sd        # another name
 
 # %% ../nbs/03a_report.ipynb #59106055
 @dataclass
@@ -146,12 +147,17 @@ def plot_confusion(self:EvalResult,
     return ax
 
 # %% ../nbs/03a_report.ipynb #8b487040
-# a line and a band of one standard deviation; accs (points,runs) in [0,1]
-def _band(ax, x, accs, color, label, **kw):
+def _sd(accs): return accs.std(1, ddof=1) # (points,) over runs
+# (points,); two runs have none, as in tables
+def _interval(accs): return t_halfwidth(accs) if accs.shape[1]>2 else 0*accs[:,0]
+
+# a line and a band to both sides, one standard deviation
+# or another `half` wide; accs (points,runs) in [0,1]
+def _band(ax, x, accs, color, label, half=_sd, **kw):
     mean = 100*accs.mean(1)
-    sd = 100*accs.std(1, ddof=1) if accs.shape[1]>1 else 0
+    wide = 100*half(accs) if accs.shape[1]>1 else 0
     ax.plot(x, mean, color=color, label=label, **kw)
-    ax.fill_between(x, mean-sd, mean+sd, color=color, alpha=.2, lw=0)
+    ax.fill_between(x, mean-wide, mean+wide, color=color, alpha=.2, lw=0)
 
 def _finish(ax, xlabel): # what all plots of accuracy have in common
     ax.set_xlabel(xlabel)
@@ -207,10 +213,11 @@ def _thesis_lines(ax, table, protocol):
 
 # %% ../nbs/03a_report.ipynb #1a64e011
 # a result's line; all stills together have no place on the axis
-def _efficiency_band(ax, r, color):
+def _efficiency_band(ax, r, color, interval):
     some = [k for k,n in enumerate(r.samples_pc) if n]
     ns = [r.samples_pc[k] for k in some]
-    _band(ax, ns, r.accs[some], color, r.name, marker='o', ms=4)
+    half = _interval if interval else _sd
+    _band(ax, ns, r.accs[some], color, r.name, half, marker='o', ms=4)
 
 # %% ../nbs/03a_report.ipynb #811f7da5
 def plot_efficiency(
@@ -221,12 +228,15 @@ def plot_efficiency(
     thesis:str=None,
     # Where `thesis_results.csv` is; None, or no file there: no lines of the thesis
     thesis_path=None,
+    # Bands are the 95 % interval of the mean over three
+    # runs or more, and not one standard deviation
+    interval:bool=False,
 ): # The axes
-    "Accuracy over labels per class, with bands of one standard deviation over runs"
+    "Accuracy over labels per class, with bands over runs"
     import matplotlib.pyplot as plt, seaborn as sns
     if ax is None: _,ax = plt.subplots(figsize=(5.8,3.5))
     colors = sns.color_palette('colorblind' if len(results)<=10 else 'husl', len(results))
-    for r,c in zip(results, colors): _efficiency_band(ax, r, c)
+    for r,c in zip(results, colors): _efficiency_band(ax, r, c, interval)
     table = thesis_results(thesis_path) if thesis_path else None
     if table is not None: _thesis_lines(ax, table, thesis or results[0].info.get('kind'))
     ns = {n for r in results for n in r.samples_pc if n}
@@ -290,6 +300,36 @@ def overall_difference(
     gain = right(ours)-right(base)
     low,high = two_way_interval(gain, groups=_groups_of(base, ours))
     return dict(difference=float(gain.mean()), low=float(low), high=float(high))
+
+# %% ../nbs/03a_report.ipynb #0df9b505
+def pool_trainings(
+    trainings, # `EvalResult`s of trainings with different seeds
+    name:str, # Of them together
+)->EvalResult: # A column of `accs` for each training
+    "Several trainings as one result: a run is a training, and its accuracy the mean over draws"
+    ns = [r.samples_pc for r in trainings]
+    if not ns: raise ValueError(f'{name}: there is no training. Give one `EvalResult` at least.')
+    if any(other!=ns[0] for other in ns): raise ValueError(f'{name}: the trainings have different numbers of labels: {ns}. Measure all of them at the same.')
+    return EvalResult(np.stack([r.accs.mean(1) for r in trainings], 1), ns[0], name)
+
+def _gain(start, ours, k): # a line of the table, of the k-th number of labels
+    gains = ours.accs[k]-start.accs[k].mean()
+    return {
+        'n': n_text(ours.samples_pc[k]),
+        f'{start.name} (%)': f'{100*start.accs[k].mean():.1f}',
+        f'{ours.name} (%)': mean_over_runs(ours.accs[k]),
+        'difference (points)': mean_over_runs(gains, sign=True),
+        'trainings above': f'{sum(gains>0)} of {len(gains)}'}
+
+def gain_table(
+    start:EvalResult, # What all trainings began with, on the same draws
+    trainings:EvalResult, # As `pool_trainings` gives them
+)->pd.DataFrame: # A line an n, as text
+    "What trainings gained over their start, with 95 % intervals over trainings"
+    ns = start.samples_pc, trainings.samples_pc
+    if ns[0]!=ns[1]: raise ValueError(f'{start.name} has n = {ns[0]}, and {trainings.name} has {ns[1]}. Measure both at the same.')
+    lines = [_gain(start, trainings, k) for k in range(len(ns[0]))]
+    return pd.DataFrame(lines).set_index('n')
 
 # %% ../nbs/03a_report.ipynb #6fb35961
 # labels per class of the baseline, for each of our means; both (len(ns),runs)

@@ -31,14 +31,14 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 # %% ../nbs/06_segmentation.ipynb #c094ac1e
 from .utils import as_file_name, write_atomic
-from .backbones import LEVELS, Backbone, FeatureMaps, get_backbone, weights_digest
+from .backbones import LEVELS, Backbone, FeatureMaps, SimplePyramid, get_backbone, weights_digest
 from .checkpoint import Checkpoint, seeded, write_checkpoint
 from .loaders import NumberedDL
 from .optim import SGD
 from .coco import MADE_HERE, check_coco, coco_ap, decode, encode, masks_to_coco, read_coco, read_rgb, show_results, split_coco
 from .detectron import SMALL, need_detectron2, train_detectron2
 from .rows import add_row, from_row, to_row
-from .statistics import mean_interval, t_halfwidth
+from .statistics import mean_over_runs, t_halfwidth
 from .report import thesis_results
 
 # %% ../nbs/06_segmentation.ipynb #3979c468
@@ -111,6 +111,11 @@ def _freeze_stem(maps, backbone):
     learning = tuple(f'net.layer{k}' for k in (2,3,4))
     for name,p in maps.named_parameters(): p.requires_grad = name.startswith(learning)
 
+def _pyramid(maps, channels):
+    "What makes levels of so many channels from a backbone's maps, or from its one map"
+    n = list(maps.channels.values())
+    return FeaturePyramidNetwork(n, channels, LastLevelMaxPool()) if len(n)>1 else SimplePyramid(maps.channels, channels)
+
 class Pyramid(nn.Module):
     "A backbone's maps under a feature pyramid: normalised pictures (N,3,H,W) → {level: (N,channels,H/stride,W/stride)}"
     def __init__(self,
@@ -121,7 +126,7 @@ class Pyramid(nn.Module):
         self.maps = freeze_batch_norm_2d(FeatureMaps(backbone))
         self.out_channels = channels
         _freeze_stem(self.maps, backbone)
-        self.fpn = FeaturePyramidNetwork(list(self.maps.channels.values()), channels, LastLevelMaxPool())
+        self.fpn = _pyramid(self.maps, channels)
 
     def forward(self,
         x, # (N,3,H,W), normalised
@@ -364,9 +369,7 @@ def train_torchvision(
 # %% ../nbs/06_segmentation.ipynb #277497e5
 def _at_end(aps):
     "Mean of the last evaluation over runs, with its interval"
-    last = aps[:,-1]
-    mean, half = last.mean(), t_halfwidth(last)
-    return mean_interval(mean, mean-half, mean+half)
+    return mean_over_runs(aps[:,-1], least=2)
 
 @dataclass
 class APCurve:
