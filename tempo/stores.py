@@ -154,7 +154,7 @@ def tempo_store(
     rate:float=None, # Frames a second of folders of frames, which no header says
     # raw or jpeg; without it, raw while that is small, and for convert the other one
     codec:str=None,
-    quality:int=90, # Of JPEG pictures, 1 to 100
+    quality:int=QUALITY, # Of JPEG pictures, 1 to 100
     plan:bool=False, # build: only say what it would take
     # build: skip leaves damaged files out and keeps what can be saved of them
     on_error:str='raise',
@@ -193,6 +193,7 @@ class Kept:
         day = time.strftime('%Y-%m-%d', time.localtime(self.used))
         return f'{self.name:32} {as_size(self.size):>8}  {day}  {self.what}'
 
+# %% ../nbs/00n_stores.ipynb #f22570d7
 _HELD = dict(features='features of pictures', live='networks for tempo_live', remote='what was fetched from elsewhere')
 
 def _holds(path):
