@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock, Timeout
-from .codecs import CODECS, QUALITY, check_codec, choose_codec, expected_bytes
+from .codecs import CODECS, check_codec, choose_codec, expected_bytes
 from .command import command
 from .remote import is_url
 from .utils import as_size, natural_key, taken_alone
@@ -154,7 +154,7 @@ def tempo_store(
     rate:float=None, # Frames a second of folders of frames, which no header says
     # raw or jpeg; without it, raw while that is small, and for convert the other one
     codec:str=None,
-    quality:int=QUALITY, # Of JPEG pictures, 1 to 100
+    quality:int=90, # Of JPEG pictures, 1 to 100
     plan:bool=False, # build: only say what it would take
     # build: skip leaves damaged files out and keeps what can be saved of them
     on_error:str='raise',
