@@ -39,6 +39,7 @@ def _paths_told():
         if before is None: del os.environ['PYTHONPATH']
         else: os.environ['PYTHONPATH'] = before
 
+# %% ../nbs/00p_cluster.ipynb #d71742ca
 def _start(ray):
     "A cluster of this machine"
     try:
@@ -63,6 +64,7 @@ def _join(ray):
         if not address: return _start(ray)
         raise ConnectionError(f"RAY_ADDRESS={address}: no cluster answers there. Start it, or unset RAY_ADDRESS for one of this machine.") from e
 
+# %% ../nbs/00p_cluster.ipynb #77f5cd1d
 @contextmanager
 def _sigterm_kept():
     "What SIGTERM does after the block is what it did before"

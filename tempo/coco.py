@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from .utils import write_atomic
 from .pictures import MAX_PIXELS, picture_size, read_picture
-from .masks import VOID, has_void, mask_files, mask_stem, match_masks, picture_files, read_ids
+from .masks import VOID, has_void, mask_files, mask_stem, picture_files, read_ids
 
 # %% ../nbs/05a_coco.ipynb #eea5a772
 def _coco(name):

@@ -7,7 +7,7 @@ __all__ = ['CODECS', 'QUALITY', 'RAW_UP_TO', 'check_codec', 'to_jpeg', 'from_jpe
            'raw_bytes', 'expected_bytes', 'choose_codec']
 
 # %% ../nbs/00m_codecs.ipynb #e7ac6e03
-import functools, os
+import os
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 

@@ -597,6 +597,7 @@ def _told(said):
     if 'disk' in said: raise OSError(said['disk'])
     return said['done']
 
+# %% ../nbs/00_data.ipynb #a81640bb
 def _decode_in_process(job, report, idle):
     "`write_shard(**job)` in a process of its own, of those in the list `idle` or a new one; its facts"
     p = _idle_worker(idle)
@@ -700,6 +701,7 @@ def _is_store(path):
     ours = lambda name: _SHARD.match(name) or name[0]=='.'
     return shards.is_dir() and all(ours(f.name) for f in shards.iterdir())
 
+# %% ../nbs/00_data.ipynb #6642d7e0
 def _fits(facts):
     "Whether facts count their frames, and name the number, first and last of those that follow each other"
     if not isinstance(facts, dict): return False
@@ -714,6 +716,7 @@ def _facts(path, name):
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError): return None
     return facts if _fits(facts) else None
 
+# %% ../nbs/00_data.ipynb #26a29f9a
 def _same_bytes(path, name, size):
     "Whether the shard `name` of a store holds what was written; one of earlier versions, without a digest, whether it is as long"
     facts = _facts(path, name)
@@ -1052,21 +1055,25 @@ def _name_as(self:FrameStore, s, settings):
     except OSError: pass            # the source is gone
     return hashlib.sha256(json.dumps([name, settings]).encode()).hexdigest()[:16]
 
+# %% ../nbs/00_data.ipynb #0645f78f
+@patch
+def _packed(self:FrameStore, s, packing):
+    "The bytes of shard `s` in another codec, a frame at a time"
+    for i in range(self._begins[s], self._begins[s+1]): yield packing.add(self._one(i))
+    yield packing.end()
+
 @patch
 def _convert_shard(self:FrameStore, s, name, path, settings):
     "Write shard `s` as shard `name` of the store at `path`, where it is not there yet"
     old, codec = self.index['shards'][s][0], settings.get('codec', 'raw')
     if _same_bytes(path, name, self.size): return
     dst, total = path/'shards'/name, _Sum()
+    packing = Packing(codec, settings.get('quality', QUALITY))
     with lent_file(f'{dst}.{CODECS[codec]}') as tmp:
-        packing = Packing(codec, settings.get('quality', QUALITY))
         with open(tmp, 'wb') as f:
-            for i in range(self._begins[s], self._begins[s+1]):
-                data = packing.add(self._one(i))
+            for data in self._packed(s, packing):
                 total.add(data)
                 f.write(data)
-            total.add(packing.end())
-            f.write(packing.end())
         _put_shard(tmp, dst, _facts(self.path, old), total.crc, codec)
 
 # %% ../nbs/00_data.ipynb #e0a9cb4a
@@ -1139,6 +1146,7 @@ def _check_copy(self:FrameStore, path):
     except FileNotFoundError: return
     if there.index['shards']!=[list(s) for s in self.index['shards']]: raise FileExistsError(f"{path} holds another store. Give another place.")
 
+# %% ../nbs/00_data.ipynb #5ed764e3
 @patch
 def copy(self:FrameStore,
     # Where to: s3://bucket/store, or a folder here for a store that lies elsewhere

@@ -208,6 +208,12 @@ def _ends_of(files, root):
     for f in files: out[f.name].append(f.relative_to(root).parts)
     return out
 
+def _alike(a, b):
+    "How many parts at the end two paths have in common"
+    same = [x==y for x,y in zip(reversed(a), reversed(b))]
+    return (same+[False]).index(False)
+
+# %% ../nbs/08g_labels.ipynb #1fb77f74
 @dataclass(frozen=True)
 class _Frame:
     "A frame of a video, where no picture is named"
@@ -223,10 +229,13 @@ def _is_of(name, frame):
     clip = (found[1] or '').removesuffix('_')
     return not clip or not frame.video or f'_{clip}'.endswith(f'_{frame.video}')
 
-def _alike(a, b):
-    "How many parts at the end two paths have in common"
-    same = [x==y for x,y in zip(reversed(a), reversed(b))]
-    return (same+[False]).index(False)
+def _numbered(names):
+    "{number of a frame: names of pictures that have it}"
+    out = defaultdict(list)
+    for name in names:
+        found = _OF_FRAME.fullmatch(Path(name).stem)
+        if found: out[int(found[2])].append(name)
+    return out
 
 # %% ../nbs/08g_labels.ipynb #f4149f97
 class _Pictures:
@@ -234,10 +243,7 @@ class _Pictures:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.ends = _ends_of(files_below(self.folder, IMAGE_EXTS), self.folder)
-        self.by_number = defaultdict(list)
-        for name in self.ends:
-            found = _OF_FRAME.fullmatch(Path(name).stem)
-            if found: self.by_number[int(found[2])].append(name)
+        self.by_number = _numbered(self.ends)
 
     def __call__(self, said, where):
         "The picture that is meant; `where` it is said goes into the message"
@@ -403,6 +409,7 @@ def _tracks(path, root, video):
         where = f'{path}, frame {number}'
         yield where, _Frame(video, number), _one(names, where)
 
+# %% ../nbs/08g_labels.ipynb #0c8a2d74
 def _read_fiftyone(path, data):
     "Classes by number or by name"
     stems = {f.stem: f.name for f in files_below(path.parent, IMAGE_EXTS)}

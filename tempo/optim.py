@@ -97,6 +97,7 @@ def step(self:TorchOptimizer,
     if self.groups is None: self._sort()
     self._step()
 
+# %% ../nbs/02h_optim.ipynb #09fc10a8
 @patch
 def _align(self:TorchOptimizer, ps):
     "Gradients and state laid out in memory like their parameters: a fused kernel takes that for granted"

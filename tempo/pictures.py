@@ -134,6 +134,7 @@ def _check_tiff(im, path):
     if planes==2 and len(bits)>1 and max(bits)>8:
         raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
 
+# %% ../nbs/00e_pictures.ipynb #ecbbb456
 @contextmanager
 def lazy_picture(
     path, # A picture file
@@ -223,12 +224,14 @@ def open_image(
         scaled = im.resize((w,h), Image.BILINEAR).convert('RGB')
     return to_square(np.asarray(scaled), size)
 
+# %% ../nbs/00e_pictures.ipynb #c3dbbd8a
 def read_picture(
     path, # A picture file
 )->np.ndarray: # (H,W,3) uint8
     "A whole picture as RGB, turned upright as its EXIF data says"
     with lazy_picture(path) as im: return np.asarray(_upright(im, path).convert('RGB'))
 
+# %% ../nbs/00e_pictures.ipynb #5122903e
 def _may_be_turned(im):
     "Whether a PNG has EXIF data, or may have it behind its pixels, where Pillow finds it only after reading them"
     if {'exif', 'Raw profile type exif'} & im.info.keys(): return True

@@ -72,6 +72,7 @@ def _hopeless(e):
     status = _status(e)
     return isinstance(e, _FINAL) or _no_key(e) or 400<=status<500 and status not in (408,429)
 
+# %% ../nbs/00o_remote.ipynb #387a8770
 def _refusal(url, e):
     "What a library said of an address, in one line"
     if isinstance(e, FileNotFoundError) or _status(e) in (404,410): return FileNotFoundError(f"{url} does not exist, or is not shown to you.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock, Timeout
-from .codecs import CODECS, QUALITY, check_codec, choose_codec, expected_bytes
+from .codecs import CODECS, check_codec, choose_codec, expected_bytes
 from .command import command
 from .remote import is_url
 from .utils import as_size, natural_key, taken_alone
@@ -193,6 +193,7 @@ class Kept:
         day = time.strftime('%Y-%m-%d', time.localtime(self.used))
         return f'{self.name:32} {as_size(self.size):>8}  {day}  {self.what}'
 
+# %% ../nbs/00n_stores.ipynb #f22570d7
 _HELD = dict(features='features of pictures', live='networks for tempo_live', remote='what was fetched from elsewhere')
 
 def _holds(path):

@@ -10,7 +10,7 @@ __all__ = ['RATE', 'FINEST', 'ENOUGH', 'LONGEST', 'STRETCHES_FORMAT', 'clip_fps'
 import hashlib, json
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
-import numpy as np, ruptures, torch
+import numpy as np, ruptures
 from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.torch_core import default_device, rank_distrib

@@ -214,6 +214,7 @@ def _part(data, span, wanted):
     spans = ((a,b) for name,a,b in _elements(data, *span) if name==wanted)
     return next(spans, (0,0))
 
+# %% ../nbs/00f_video.ipynb #6ef4f3e6
 def _declared_step(container, stream):
     "How long a picture stands, as the header of a Matroska file says (s); 0 where it does not, None where bytes are lost"
     with open(container.name, 'rb') as f: head = f.read(2**18)
@@ -254,39 +255,52 @@ class _Packets:
         "How many packets there are"
         return len(self.rows)//len(self.fields)
 
-    def note(self, packet):
-        "Take down one packet, of whatever stream"
-        # bytes that no packet accounts for
-        if packet.pos is not None:
-            if self.upto: self.unread = max(self.unread, packet.pos-self.upto)
-            self.upto = max(self.upto, packet.pos+packet.size)
-        start = packet.dts if packet.pts is None else packet.pts
-        if start is None: return
-        end = start+(packet.duration or 0)
-        self.last = max(self.last, end*float(packet.time_base))
-        if packet.stream.index!=self.index: return
-        # so MPEG-4 says that the picture stays the same
-        blank = self.codec=='mpeg4' and packet.size<20
-        self.rows.extend((start, end, packet.is_keyframe, packet.is_discard, packet.is_corrupt, self.unread, blank))
-        self.unread = 0
+# %% ../nbs/00f_video.ipynb #638d7547
+@patch
+def _account(self:_Packets, packet):
+    "Count the bytes before a packet that none accounts for"
+    if packet.pos is None: return
+    if self.upto: self.unread = max(self.unread, packet.pos-self.upto)
+    self.upto = max(self.upto, packet.pos+packet.size)
 
-    def show(self, frame):
-        "Take down one frame that the decoder gave, and when it is shown; the times only go forward"
-        n = len(self.shown)
-        last = self.shown[-1] if n else -math.inf
-        follows = last+1/(self.rate or 30) if n else 0.
-        # AVI counts pictures in the order of the packets
-        stamp = frame.dts if self.kind=='avi' else frame.pts
-        # at the step of before; the rate of AVI may be a thousand
-        if stamp is None: time = 2*last-self.shown[-2] if n>1 else follows
-        else:
-            self.stamps.append(stamp)
-            time = stamp*float(frame.time_base)+self.shift
-        if time<last-1:
-            self.resets.append(n)
-            self.shift += follows-time
-        self.shown.append(time if time>last else follows)
-        if frame.is_corrupt: self.spoilt.append(n)
+@patch
+def note(self:_Packets, packet):
+    "Take down one packet, of whatever stream"
+    self._account(packet)
+    start = packet.dts if packet.pts is None else packet.pts
+    if start is None: return
+    end = start+(packet.duration or 0)
+    self.last = max(self.last, end*float(packet.time_base))
+    if packet.stream.index!=self.index: return
+    # so MPEG-4 says that the picture stays the same
+    blank = self.codec=='mpeg4' and packet.size<20
+    self.rows.extend((start, end, packet.is_keyframe, packet.is_discard, packet.is_corrupt, self.unread, blank))
+    self.unread = 0
+
+# %% ../nbs/00f_video.ipynb #61f2f91e
+@patch
+def _time_of(self:_Packets, frame, follows):
+    "When a frame is shown (s), as it says itself; else a step after the frame before, or as it `follows` where there is no step yet"
+    # AVI counts pictures in the order of the packets
+    stamp = frame.dts if self.kind=='avi' else frame.pts
+    if stamp is None:
+        # the last step; the rate of AVI may be a thousand
+        return 2*self.shown[-1]-self.shown[-2] if len(self.shown)>1 else follows
+    self.stamps.append(stamp)
+    return stamp*float(frame.time_base)+self.shift
+
+@patch
+def show(self:_Packets, frame):
+    "Take down one frame that the decoder gave, and when it is shown"
+    n = len(self.shown)
+    last = self.shown[-1] if n else -math.inf
+    follows = last+1/(self.rate or 30) if n else 0.
+    time = self._time_of(frame, follows)
+    if time<last-1:
+        self.resets.append(n)
+        self.shift += follows-time
+    self.shown.append(time if time>last else follows)
+    if frame.is_corrupt: self.spoilt.append(n)
 
 # %% ../nbs/00f_video.ipynb #e7062c95
 def _demux(container, stream, log):
@@ -313,6 +327,7 @@ def _demux(container, stream, log):
         log.note(packet)
         if packet.stream.index==stream.index: yield packet
 
+# %% ../nbs/00f_video.ipynb #89377f2d
 def _decode(container, stream, log):
     "Every frame that can be decoded; like FFmpeg, it goes on after a packet that cannot"
     import av
@@ -343,6 +358,7 @@ def _pace(times):
     usual = np.median(steps)
     return usual, np.mean(np.abs(steps-usual)<=usual/2)>.95
 
+# %% ../nbs/00f_video.ipynb #cdb2f18d
 @patch
 def timed(self:_Packets, start, usual):
     "Whether a gap can be a pause, by what the container says of times"
@@ -353,19 +369,31 @@ def timed(self:_Packets, start, usual):
     pace = steps[np.abs(steps-usual)<=usual/2].mean()*self.unit
     return abs(self.step/pace-1)>.005
 
+# %% ../nbs/00f_video.ipynb #08c67c63
+@patch
+def _untold(self:_Packets, t, usual, even):
+    "Which gaps between shown packets cannot be pauses: the pace is even, and no picture stands until the next"
+    ends = np.maximum(t['end'], t['start']+usual)
+    told = np.maximum.accumulate(ends)[:-1]
+    return (t['start'][1:]-told > usual/2) & even & (not self.timed(t['start'], usual))
+
+@patch
+def _beside_lost(self:_Packets, t, usual):
+    "Which gaps between shown packets lie within 16 frames of bytes that are lost"
+    torn = t['start'][(t['unread']>256) & self.kind.startswith('matroska')]
+    near = np.abs(t['start'][1:,None]-torn) <= 16*usual
+    return near.any(1)
+
 @patch
 def holes(self:_Packets):
     "Numbers of the shown packets before which frames are lost"
     t = self.table()
     usual, even = _pace(t['start'])
     if not usual: return np.array([], int)
+    # how many frames are missing in each gap, if any are
     lost = np.diff(t['start'])/usual-1
-    ends = np.maximum(t['end'], t['start']+usual)
-    told = np.maximum.accumulate(ends)[:-1]
-    untold = (t['start'][1:]-told > usual/2) & even & (not self.timed(t['start'], usual))
-    torn = t['start'][(t['unread']>256) & self.kind.startswith('matroska')]
-    near = np.abs(t['start'][1:,None]-torn) <= 16*usual
-    with_bytes = near.any(1) & (lost>.6)
+    with_bytes = self._beside_lost(t, usual) & (lost>.6)
+    untold = self._untold(t, usual, even)
     long = untold & (lost>9)
     some = untold & (lost>4)
     if lost[some].sum() >= .1*len(lost): long |= some
@@ -390,6 +418,7 @@ def short(self:_Packets):
     if end >= needed: return ''
     return f"the header announces {seconds:.1f} s and it ends after {end:.1f} s"
 
+# %% ../nbs/00f_video.ipynb #7c88818e
 @patch
 def torn(self:_Packets):
     "How many packets are corrupt; those where two whole streams were joined do not count"
@@ -401,22 +430,31 @@ def torn(self:_Packets):
     return len(corrupt)-near.any(1).sum()
 
 @patch
+def _spoilt(self:_Packets):
+    "Numbers of the frames that the decoder calls corrupt, other than where a recording begins"
+    begins = [k for n,k in enumerate(self.spoilt) if n==k]
+    return sorted({*self.spoilt}-{*begins, *self.resets})
+
+# %% ../nbs/00f_video.ipynb #0b0b3264
+@patch
+def _gap(self:_Packets):
+    "Where the first hole is, in words; '' where there is none"
+    holes = self.holes()
+    if not len(holes): return ''
+    k = holes[0]
+    before, after = self.table()['start'][k-1:k+1]*self.unit
+    return f"frames are missing between {before:.1f} s and {after:.1f} s"
+
+@patch
 def damage(self:_Packets):
     "What is wrong with the file, in words; '' where nothing is"
-    t = self.table()
-    if not len(t['start']): return ''
+    if not len(self.table()['start']): return ''
     if said := self.short(): return said
     if self.broken or self.cut: return f"it breaks off after {self.last:.1f} s"
-    holes = self.holes()
-    if len(holes):
-        k = holes[0]
-        before, after = t['start'][k-1:k+1]*self.unit
-        return f"frames are missing between {before:.1f} s and {after:.1f} s"
+    if said := self._gap(): return said
     if self.torn(): return f"corrupt packets: {self.torn()}"
     if self.failed: return f"packets that cannot be decoded: {self.failed}"
-    # a recording that begins in mid-stream may begin with spoilt frames
-    begins = [k for n,k in enumerate(self.spoilt) if n==k]
-    spoilt = sorted({*self.spoilt}-{*begins, *self.resets})
+    spoilt = self._spoilt()
     return f"frame {spoilt[0]} is corrupt" if spoilt else ''
 
 # %% ../nbs/00f_video.ipynb #3dd0f265
@@ -458,6 +496,7 @@ def plain(self:_Packets):
     steps = np.diff(t['start'])
     return bool(steps.min()>0 and steps.max()<1.6*usual)
 
+# %% ../nbs/00f_video.ipynb #28c1608d
 def _for_decord(path):
     "Size of the pictures (w,h) and the packets of a file that decord reads rightly; None of any other"
     import av
@@ -592,6 +631,7 @@ def _folder(self:Reading):
     for i,f in enumerate(frame_files(self.path)):
         yield i/rate, partial(open_image, f, self.size, self.fit)
 
+# %% ../nbs/00f_video.ipynb #17a249bd
 @patch
 def _judge(self:Reading, log):
     "What a whole pass has shown"
@@ -606,6 +646,7 @@ def _by_decord(self:Reading, w, h, log):
     for a,time in zip(frames, log.shown): yield time, partial(np.asarray, a)
     self._judge(log)
 
+# %% ../nbs/00f_video.ipynb #e3834d5b
 @patch
 def _by_pyav(self:Reading):
     "Times and pictures by PyAV"

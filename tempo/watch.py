@@ -8,7 +8,7 @@ __all__ = ['CsvLog', 'Collapse', 'check_health', 'Watch', 'LateLoss', 'LateBar',
 # %% ../nbs/02c_watch.ipynb #b0e28e9a
 import csv, importlib.util, math, time
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+import pandas as pd, torch
 from fastcore.all import *
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback

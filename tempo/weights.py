@@ -100,6 +100,7 @@ def preference(
     words = set(re.split(r'\W+', name)) | set(re.split(r'[\W_]+', name))
     return next((i for i,known in enumerate(_ORDER) if words & set(known)), 2)
 
+# %% ../nbs/02i_weights.ipynb #e6654559
 def _number_names(names, net):
     "Names of tensors with numbers in place of the children's names"
     number = {name: i for i,name in _numbered(net).items()}
@@ -114,6 +115,7 @@ def _parts(content, net, want):
         for start in dict.fromkeys(beginnings(group, want)+beginnings(group, numbers)):
             yield f'{name} {start}'.strip(), {k.removeprefix(start): v for k,v in group.items() if k.startswith(start)}
 
+# %% ../nbs/02i_weights.ipynb #13aaf3cd
 def _fitting(part, want):
     "Names of the network's tensors that a part fills"
     return [k for k,v in want.items() if k in part and part[k].shape==v.shape]
