@@ -243,6 +243,7 @@ def _listen(self:Checkpoint, on):
     for s,before in self._before.items():
         if before not in (signal.SIG_IGN, None): signal.signal(s, self._ask if on else before)
 
+# %% ../nbs/02d_checkpoint.ipynb #0bac47b2
 @contextmanager
 def _listening(self):
     "Signals are asked for within the block, and reach whom they reached before after it"

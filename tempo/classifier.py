@@ -9,10 +9,9 @@ __all__ = ['NONE', 'Classifier', 'accuracy_text', 'held_back_scores', 'fit_tempe
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
 import copy, json, warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-import torch.nn.functional as F
 # shows pictures: show_results, plot_top_losses
 import fastai.vision.learner
 from PIL import Image

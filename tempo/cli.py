@@ -13,7 +13,7 @@ import difflib, json, sys
 from pathlib import Path
 from fastcore.script import bool_arg
 from . import __version__
-from .command import EXIT_CODES, command, completion_script, late_command, read_command, run_command, spell_flags
+from .command import EXIT_CODES, command, completion_script, late_command, read_command, run_command
 from .utils import as_file_name, clear_errors
 
 # %% ../nbs/09_cli.ipynb #afbd648a
@@ -41,6 +41,7 @@ COMMANDS = dict(
     detectron2='tempo.detectron',
 )
 
+# %% ../nbs/09_cli.ipynb #fdd5a650
 def _every_command():
     "{name of a console script: what it says of itself}, read from the source"
     return {f'tempo_{word}': read_command(module, f'tempo_{word}') for word,module in COMMANDS.items()}

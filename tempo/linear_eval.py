@@ -7,7 +7,7 @@ __all__ = ['PROTOCOLS', 'linear_eval', 'knn_eval']
 
 # %% ../nbs/04_linear_eval.ipynb #f8c8a782
 import time
-import numpy as np, torch
+import numpy as np
 from fastcore.meta import delegates
 from .stills import labelled_draws
 from .backbones import cached_features

@@ -7,7 +7,6 @@ __all__ = ['ORT_WEB', 'ORT_DIGEST', 'quick_answers', 'live_page', 'live_app', 's
 
 # %% ../nbs/08e_live.ipynb #65ffd14b
 import base64, hashlib, importlib.util, json, os, re, shutil, subprocess, tarfile, tempfile, warnings
-from contextlib import suppress
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -16,8 +15,8 @@ from fastcore.xdg import xdg_cache_home
 from .command import command
 from .utils import told_in_words
 from .backbones import weights_digest
-from .classifier import NONE, accuracy_text, load_classifier
-from .guard import Guard, is_loopback, listen, need_server, serve_page
+from .classifier import NONE, load_classifier
+from .guard import Guard, is_loopback, need_server, serve_page
 
 # %% ../nbs/08e_live.ipynb #9374ade6
 def _by_torch(c, picture):
