@@ -169,8 +169,8 @@ def growth(res, few, many):
             found[n] = alone(tmp, 0)
     (mb_few, took_few, _), (mb_many, took_many, _) = found.values()
     what, about, name = f'linear evaluation of {many:,} stills, 224 px', dict(stills=many, size=224), f'{few:,} stills'
-    res.add(f'memory, {what}', 'MB', [mb_many], [mb_few], name, mb_many/mb_few, **about)
-    res.add(what, 's', [took_many], [took_few], name, took_many/took_few, **about)
+    res.add(f'growth of memory, {what}', 'MB', [mb_many], [mb_few], name, mb_many/mb_few, **about)
+    res.add(f'growth of time, {what}', 's', [took_many], [took_few], name, took_many/took_few, **about)
 
 # ---- networks that are fine-tuned together
 
