@@ -254,8 +254,11 @@ def tempo_pilot(
     data:str=None, # Folder of labelled stills that judge; default: the video judges
     arch:str='resnet34', # A name in torchvision or timm
     weights:str='imagenet', # imagenet, or a path
-    # Steps of the short training; three times as many
-    # where these do not say yes
+    # What belongs together among the stills (patient, camera, recording):
+    # 1 for the files' folder, a pattern, or FILE.csv:COLUMN
+    groups:str=None,
+    # Steps of the short training; up to three times as
+    # many where these do not say yes
     pilot_steps:int=60,
     minutes:float=20, # Of video to look at, at least, where there is as much
     epochs:int=None, # Of the whole training; default: the recipe's, which is 4
@@ -278,7 +281,7 @@ def tempo_pilot(
     from tempo.pilot import pilot
     from tempo.rows import add_row, check_writable
     check_writable(results)
-    found = pilot(video, arch, data=data, pilot_steps=pilot_steps, minutes=minutes, weights=weights, steps=steps, bs=bs,
+    found = pilot(video, arch, data=data, groups=groups_of(groups), pilot_steps=pilot_steps, minutes=minutes, weights=weights, steps=steps, bs=bs,
         proximity=distance(proximity), seed=seed, rate=rate, **said(recipe, epochs=epochs, size=size))
     print(found)
     add_row(results, kind='pilot', video=video, data=data, arch=arch, **found.to_dict())

@@ -1166,12 +1166,15 @@ def copy(self:FrameStore,
     return copied
 
 # %% ../nbs/00_data.ipynb #8d1b8046
+def _names_shards(index):
+    "Whether an `index.json` is a store's, whole or damaged, and not one of something else"
+    return index.is_file() and b'"shards"' in index.read_bytes()
+
 def _holds_store(path):
     "Whether a folder holds a store, or what is left of one"
-    index, shards = path/'index.json', path/'shards'
-    if shards.is_dir(): return index.exists() or any(_SHARD.match(f.name) for f in shards.iterdir())
-    # its shards lie elsewhere, or are lost
-    return index.is_file() and b'"shards"' in index.read_bytes()
+    shards = path/'shards'
+    if _names_shards(path/'index.json'): return True
+    return shards.is_dir() and any(_SHARD.match(f.name) for f in shards.iterdir())
 
 def _store_here(path):
     "The store in a folder, opened; None where there is none"
@@ -1182,9 +1185,10 @@ def _store_here(path):
 def _store_there(url):
     "The store at an address, opened; None where there is none"
     if Path(url.partition('?')[0]).suffix.lower() in VIDEO_EXTS: return None
-    try: return FrameStore.open(url)
-    # then it is where videos lie
-    except FileNotFoundError: return None
+    # where there is no index, videos may lie; whoever reads them says what is denied
+    try: folder = store_folder(url)
+    except (FileNotFoundError, PermissionError): return None
+    return FrameStore.open(url) if _names_shards(folder/'index.json') else None
 
 # %% ../nbs/00_data.ipynb #0e17eb43
 def _check_beside(store, size, path, rate):
@@ -1195,8 +1199,9 @@ def _check_beside(store, size, path, rate):
     at = path if path is None or is_url(path) else Path(path).expanduser().resolve()
     if at not in (None, store.url, store.path.resolve()):
         raise ValueError(f"path={str(path)!r}: the store lies in {where}. Leave path= out, or give the videos.")
-    rates = {c.fps for c in store.clips}
-    if rate is None or all(r and abs(r-rate)<.01 for r in rates): return
+    rates, given = {c.fps for c in store.clips}, store.index['settings'].get('rate')
+    # a store that was thinned has fewer frames a second than its folders
+    if rate in (None, given) or all(r and abs(r-rate)<.01 for r in rates): return
     known = ', '.join(f'{r:g}' for r in sorted(filter(None, rates))) or 'no known number of'
     raise ValueError(f"rate={rate}: the store {where} has {known} frames a second. Leave rate= out, or give the folders of frames.")
 

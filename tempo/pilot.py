@@ -6,12 +6,13 @@
 __all__ = ['KNOWN', 'LONGER', 'judge_evidence', 'judge_stills', 'some_video', 'Pilot', 'pilot']
 
 # %% ../nbs/05c_pilot.ipynb #3ee73615
-import time
+import copy, gc, time
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .video import find_sources, probe_video
 from .data import FrameStore, as_source
+from .backbones import Backbone
 from .stretches import Stretches
 from .evidence import FULL, MOST, Evidence
 from .pretrain import TrainConfig, train_tempo
@@ -53,6 +54,7 @@ def judge_stills(
     d:dict,
 )->tuple: # 'yes', 'no' or 'not enough evidence', and why
     "Whether training helps, as labelled stills say"
+    if np.isnan(d['low']): return 'not enough evidence', 'all labelled stills are of one group, and nothing says how far it speaks for others'
     points = mean_interval(d['difference'], d['low'], d['high'], sign=True)
     about = f'{points} points of accuracy, the mean over numbers of labels'
     if d['low']>0: return 'yes', f'labelled stills are told apart better after a short training: {about}'
@@ -91,9 +93,9 @@ class Pilot:
     # Start and pilot on labelled stills; None without
     compared: Comparison = field(repr=False)
     minutes: float  # That the pilot took
-    tried: int  # Steps of the short training that answered
     steps: int  # Of a whole training of this video
     whole: float  # Minutes that a whole training will take on this machine
+    tried: int  # Steps of the short training that answered
 
     @property
     def trust(self):
@@ -148,12 +150,12 @@ def _whole_steps(source, files, frames, config):
     share = 1 if files is source else len(files)/len(find_sources(source))
     return max(1, int(config.epochs*frames/share/config.bs))
 
-def _compare(learn, data):
+def _compare(learn, data, groups=None):
     "The start and the short training, on the same draws of the labelled stills"
     found = []
     for name,share in dict(start=0, pilot=MOST).items():
         backbone = learn.interpolate(share)
-        found.append(linear_eval(backbone, data, 'usual', name=name, cache=False))
+        found.append(linear_eval(backbone, data, 'usual', name=name, groups=groups, cache=False))
     return compare(found, baseline='start')
 
 def _judge(learn, compared):
@@ -162,17 +164,24 @@ def _judge(learn, compared):
     return judge_evidence(learn.stretches, learn.evidence)
 
 # %% ../nbs/05c_pilot.ipynb #52939774
-LONGER = 3    # times as many steps, where the first ones do not say yes
+# times as many steps, where the first ones do not say
+# yes; fewer where a whole training is shorter than that
+LONGER = 3
 
 def _is_open(verdict, evidence, compared):
     "Whether more steps could change the answer"
     if verdict=='yes' or evidence.collapsed: return False
     return compared is not None or len(evidence.before)>0
 
-def _attempt(source, files, arch, settings, steps, data):
+def _own_start(settings):
+    "The settings of one of two trainings: a start that was given is copied, as training changes it"
+    weights = settings.get('weights')
+    return settings | dict(weights=copy.deepcopy(weights)) if isinstance(weights, Backbone) else settings
+
+def _attempt(source, files, arch, settings, steps, data, groups):
     "A short training, what it is on labelled stills, and what that says"
-    learn = train_tempo(files, arch, **_short(settings, steps, files, source))
-    compared = None if data is None else _compare(learn, data)
+    learn = train_tempo(files, arch, **_short(_own_start(settings), steps, files, source))
+    compared = None if data is None else _compare(learn, data, groups)
     return learn, compared, _judge(learn, compared)
 
 # %% ../nbs/05c_pilot.ipynb #53832926
@@ -183,10 +192,11 @@ def pilot(
     arch:str=TrainConfig.arch, # A name in torchvision or timm
     *,
     data=None, # Folder of labelled stills that judge; None: the video judges
-    # Of the short training; three times as many where
-    # these do not say yes
+    # Of the short training; up to three times as many
+    # where these do not say yes
     pilot_steps:int=60,
     minutes:float=20, # Of video to look at, at least, where there is as much
+    groups=None, # Of the stills, as for `linear_eval`
     **settings # Of the training that the pilot speaks for: as for `train_tempo`
 )->Pilot:
     "Minutes of training that say whether a whole one will help"
@@ -194,14 +204,17 @@ def pilot(
     if config.weights is None: raise ValueError("weights=None: a pilot compares with a start that is worth something. Give imagenet or a path.")
     source = as_source(source)
     files = some_video(source, minutes, rate=config.rate)
-    attempt = lambda steps: _attempt(source, files, arch, settings, steps, data)
+    attempt = lambda steps: _attempt(source, files, arch, settings, steps, data, groups)
     learn, compared, answer = attempt(pilot_steps)
     steps = _whole_steps(source, files, len(learn.dls.train.store), config)
     tried, longer = pilot_steps, min(LONGER*pilot_steps, steps)
-    if longer>tried and _is_open(answer[0], learn.evidence, compared):
+    if longer>=2*tried and _is_open(answer[0], learn.evidence, compared):
         print(f'{answer[0]} after {tried} steps: {answer[1]}. Asked again after {longer}', flush=True)
+        # the first network, and its frames on a card, make room
+        learn = compared = None
+        gc.collect()
         learn, compared, answer = attempt(longer)
         tried = longer
     whole = steps*_step_seconds(learn.watch.history)/60
     took = (time.time()-began)/60
-    return Pilot(*answer, learn.stretches, learn.evidence, compared, took, tried, steps, whole)
+    return Pilot(*answer, learn.stretches, learn.evidence, compared, took, steps, whole, tried)

@@ -242,12 +242,12 @@ def _stills(self:Run, videos, asked):
 
 # %% ../nbs/08d_run.ipynb #b2e9ed0b
 @patch
-def _pilot(self:Run, videos, stills, settings, pilot_steps):
+def _pilot(self:Run, videos, stills, settings, pilot_steps, groups=None):
     "What the pilot says, as a row; None where there is none"
     if not pilot_steps or self.config.weights is None: return None
     known = self._row('pilot')
     if known: return known
-    found = pilot(videos, **settings, data=stills, pilot_steps=pilot_steps)
+    found = pilot(videos, **settings, data=stills, pilot_steps=pilot_steps, groups=groups)
     print(found)
     return self._add('pilot', **found.to_dict(), words=str(found))
 
@@ -417,7 +417,7 @@ def _steps(r, videos, asked, how):
     "The steps of a run, one after the other; `videos` may be a store"
     stills = r._stills(videos, asked)
     groups, found = _groups_of(stills, asked), r._said(stills)
-    first = r._pilot(videos, stills, how, asked.get('pilot_steps', 60))
+    first = r._pilot(videos, stills, how, asked.get('pilot_steps', 60), groups)
     if first and first['verdict']=='no':
         trained = r._start(r.config.size)
         said = dict(verdict='it did not help', kept='start', words=f"it did not help, says the pilot; the start is kept: {first['reason']}")
@@ -452,6 +452,8 @@ def run(
     **settings # `groups`, `val`, `pilot_steps`, `runs`; settings of `train_tempo`
 )->Run:
     "Pilot, training, evaluation, classifier and report in one folder, which a second call goes on with"
+    if isinstance(videos, FrameStore):
+        raise ValueError(f"videos: give the folder or the address of the store, {videos.url or videos.path}, so that the run finds it again")
     videos = [videos] if isinstance(videos, (str,Path)) else list(videos)
     classes = None if classes is None else class_names(classes)
     asked = _asked(videos, _given(settings|dict(data=data, labels=labels, classes=classes)))
