@@ -302,6 +302,13 @@ def overall_difference(
     return dict(difference=float(gain.mean()), low=float(low), high=float(high))
 
 # %% ../nbs/03a_report.ipynb #0df9b505
+def _check_same(results, name):
+    "Refuse results of other data or other draws, as far as they say which"
+    for key in ('data','seed'):
+        known = {str(r.info[key]) for r in results if r.info.get(key) is not None}
+        if len(known)<2: continue
+        raise ValueError(f"{name}: results with different {key} do not belong together: {', '.join(sorted(known))}. Measure all of them alike.")
+
 def pool_trainings(
     trainings, # `EvalResult`s of trainings with different seeds
     name:str, # Of them together
@@ -310,7 +317,9 @@ def pool_trainings(
     ns = [r.samples_pc for r in trainings]
     if not ns: raise ValueError(f'{name}: there is no training. Give one `EvalResult` at least.')
     if any(other!=ns[0] for other in ns): raise ValueError(f'{name}: the trainings have different numbers of labels: {ns}. Measure all of them at the same.')
-    return EvalResult(np.stack([r.accs.mean(1) for r in trainings], 1), ns[0], name)
+    _check_same(trainings, name)
+    about = {k: trainings[0].info[k] for k in ('data','seed') if k in trainings[0].info}
+    return EvalResult(np.stack([r.accs.mean(1) for r in trainings], 1), ns[0], name, info=about)
 
 def _gain(start, ours, k): # a line of the table, of the k-th number of labels
     gains = ours.accs[k]-start.accs[k].mean()
@@ -328,6 +337,7 @@ def gain_table(
     "What trainings gained over their start, with 95 % intervals over trainings"
     ns = start.samples_pc, trainings.samples_pc
     if ns[0]!=ns[1]: raise ValueError(f'{start.name} has n = {ns[0]}, and {trainings.name} has {ns[1]}. Measure both at the same.')
+    _check_same([start, trainings], trainings.name)
     lines = [_gain(start, trainings, k) for k in range(len(ns[0]))]
     return pd.DataFrame(lines).set_index('n')
 
