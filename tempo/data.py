@@ -1206,6 +1206,11 @@ def _check_beside(store, size, path, rate):
     raise ValueError(f"rate={rate}: the store {where} has {known} frames a second. Leave rate= out, or give the folders of frames.")
 
 # %% ../nbs/00_data.ipynb #21a7aa26
+def _as_store(source):
+    "The store that a source is, or names by its place; None where it is none"
+    if isinstance(source, FrameStore): return source
+    return _store_there(source) if is_url(source) else _store_here(Path(source).expanduser())
+
 def as_source(
     # Videos or folders, as for `FrameStore.build`; or a store:
     # the object, its folder, or where it lies
@@ -1218,7 +1223,7 @@ def as_source(
     "Open a store that is named by its place"
     several = list(source) if isinstance(source, (list,tuple,L)) else [source]
     for s in several:
-        store = s if isinstance(s, FrameStore) else _store_there(s) if is_url(s) else _store_here(Path(s).expanduser())
+        store = _as_store(s)
         if store is None: continue
         if len(several)>1: raise ValueError(f"{s} is a store, among {len(several)} sources: give one store, or videos alone")
         _check_beside(store, size, path, rate)
