@@ -10,7 +10,8 @@ training taught by `tempo.evidence`, and accuracies of linear evaluation on labe
 setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class: pairs up to 300 frames
 apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` are larger networks and their starts; their
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
-with `teacher alone` without it, and with `teacher same frame` without time. `jpeg` is the default out of a store of JPEG
+with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
+size that has no ImageNet weights; it learns alone, or from Lite2 as well. `jpeg` is the default out of a store of JPEG
 pictures. `pilot` is `tempo.pilot`: what it says with
 labelled stills, and without. What `--out` already holds is not trained again.
 
@@ -51,6 +52,7 @@ DOMAINS = {                                                  # domain → where 
     'five clips': ('asl24_video/clips', LITTLE), 'half seconds': ('streams', SIGNS), 'hard joins': ('streams', SIGNS)}
 STREAMS = {                                                  # what `make_streams.py` is told
     'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
+SMALL = dict(arch='mobilenetv3_small_100', weights=None)     # less than half of Lite0's weights, and none of ImageNet's
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
     'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
     'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
@@ -58,7 +60,9 @@ SETTINGS = {                                                 # setting → what 
     'lite1 start': dict(arch=LITES[1]), 'lite1': dict(arch=LITES[1], steps=287),
     'lite2 start': dict(arch=LITES[2]), 'lite2': dict(arch=LITES[2], steps=265),
     'teacher': dict(teacher=LITES[2]), 'teacher alone': dict(teacher=LITES[2], loss='none'),
-    'teacher same frame': dict(teacher=LITES[2], loss='none', proximity=1)}
+    'teacher same frame': dict(teacher=LITES[2], loss='none', proximity=1),
+    'small start': SMALL, 'small': SMALL, 'small teacher': SMALL | dict(teacher=LITES[2]),
+    'small teacher same frame': SMALL | dict(teacher=LITES[2], loss='none', proximity=1)}
 SHARES = (.25, .5, .85)
 KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','last')   # of a backbone's header
 
@@ -116,7 +120,7 @@ def train(domain, setting, seed, how):
     "One training: what its row says, and the accuracies of its weights at several shares"
     how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
     arch = how.pop('arch', LITE0)
-    cbs = [Copies()] if setting in ('copies','teacher same frame') else []
+    cbs = [Copies()] if setting=='copies' or setting.endswith('same frame') else []
     video = source(domain, seed)
     if setting=='jpeg': video = as_pictures(video, how.get('size', TrainConfig.size), how['cuts'])
     learn = train_tempo(video, arch, seed=seed, out=None, cbs=cbs, **how)
@@ -126,6 +130,10 @@ def train(domain, setting, seed, how):
     accs = dict(kept=measure(b, domain, size))
     for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
     return row, accs
+
+def start_of(setting):
+    "The network that a setting starts from"
+    return create_backbone(**dict(arch=LITE0) | (SETTINGS[setting] or {}))
 
 def piloted(domain, seed, how):
     "What a pilot says, judged by labelled stills of the domain and by the video alone"
@@ -138,7 +146,7 @@ def one(domain, setting, seed):
     "One training (none for the start), measured, and its row"
     t, how = time.perf_counter(), {} if args.full else SHORT
     size, row = how.get('size', 128), {}
-    if setting.endswith('start'): accs = dict(kept=measure(create_backbone((SETTINGS[setting] or {}).get('arch', LITE0)), domain, size))
+    if setting.endswith('start'): accs = dict(kept=measure(start_of(setting), domain, size))
     elif setting=='pilot': row, accs = piloted(domain, seed, how), {}
     else: row, accs = train(domain, setting, seed, how)
     add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
