@@ -8,8 +8,10 @@ spread of its features every twenty steps, and accuracies of its weights at a gi
 
 - `none`. `pull`: after each step, every weight goes back to the start by 12 times the learning rate.
 - `scales stay`: BatchNorm's scales and shifts do not learn. `statistics learn`: its statistics do.
-- `mean held`, `held`: the features' mean, or mean and spread, are held to those of the start, as `tempo.anchor` does.
-- `close pairs`: at most 4 frames apart. `held, close pairs`: both; this is what `train_tempo` does after a collapse.
+- `mean held`, `held`: the features' mean, or mean and spread, are held to those of the start by a term of the loss: a
+  thousand times their squared distance, relative to the start's.
+- `close pairs`: at most 4 frames apart. `held, close pairs`: both.
+- `slower`: a quarter of the learning rate; `slower, close pairs`: both. `train_tempo` does one of these after a collapse.
 """
 import domains                      # first: it says how threads wait, before torch
 import json, sys, time
@@ -17,7 +19,6 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback
 from torch.nn import BatchNorm2d
-from tempo.anchor import moments, moments_apart
 from tempo.backbones import LITE0
 from tempo.pretrain import train_tempo
 from tempo.rows import add_row, load_rows
@@ -43,18 +44,22 @@ class Pull(Callback):
 class Held(Callback):
     "The features' mean, and their spread as well, near those of the first batch"
     def __init__(self, rows): self.rows, self.start = rows, None
-    def before_batch(self): self.model.held = self.training
+    def before_fit(self): self.model.backbone.register_forward_hook(self.keep)
+    def keep(self, backbone, pictures, features): self.features = features
     def after_loss(self):
         if not self.training: return
-        now = self.model.moments[:self.rows]
+        h = self.features.float()
+        now = torch.stack([h.mean(0), h.std(0)])[:self.rows]
         if self.start is None: self.start = now.detach()
-        self.learn.loss_grad = self.loss_grad + 1000*moments_apart(now, self.start)
+        apart = (now-self.start).square().sum(1)/self.start.square().sum(1)
+        self.learn.loss_grad = self.loss_grad + 1000*apart.sum()
 
 CLOSE = dict(proximity=4)
+SLOWER = dict(lr=5e-4)              # a quarter of the default
 REMEDIES = {                        # remedy → what differs from the default, and a callback
     'none': ({}, None), 'pull': ({}, Pull), 'scales stay': ({}, ScalesStay), 'statistics learn': (dict(bn=True), None),
     'mean held': ({}, lambda: Held(1)), 'held': ({}, lambda: Held(2)), 'close pairs': (CLOSE, None),
-    'held, close pairs': (CLOSE, lambda: Held(2))}
+    'held, close pairs': (CLOSE, lambda: Held(2)), 'slower': (SLOWER, None), 'slower, close pairs': (SLOWER | CLOSE, None)}
 WHERE = ('half seconds', 'one room')
 
 def one(domain, remedy, seed):

@@ -13,7 +13,6 @@ from fastcore.basics import patch
 from fastai.callback.core import CancelValidException, Callback, TrainEvalCallback
 from fastai.optimizer import params
 from .augment import augment
-from .anchor import moments
 from .backbones import Backbone, bare
 from .learner import check_callbacks
 from .lora import LowRank
@@ -21,8 +20,6 @@ from .lora import LowRank
 # %% ../nbs/02m_model.ipynb #74100603
 class TempoModel(nn.Module):
     "Backbone and projector; two views in, two projections out"
-    # whether an `Anchor` asks for the moments of the features, and what they are
-    held, moments = False, None
     guesses = None                  # what `follow` makes of the features
     def __init__(self,
         backbone:Backbone, # Pictures → features; what is kept
@@ -43,7 +40,6 @@ class TempoModel(nn.Module):
         "Projections; `features` keeps what the backbone gave, detached"
         h = self.backbone(torch.cat([x1,x2]))
         self.features = h.detach()
-        if self.held: self.moments = moments(h)
         if hasattr(self, 'follow'): self.guesses = self.follow(h)
         return tuple(self.projector(h).chunk(2))
 

@@ -38,10 +38,10 @@ def judge_evidence(
 )->tuple: # 'yes', 'no' or 'not enough evidence', and why
     "Whether training helps, as far as the video can say"
     if evidence.collapsed: return 'no', 'the features collapse: every picture gets the same ones'
-    if evidence.held: return 'not enough evidence', 'the features collapsed at first, and a second training was held to the start'
     if not len(evidence.before): return 'not enough evidence', _why_too_few(found)
     _, low, high = evidence.gain
     start = evidence.before.mean()
+    if evidence.second and low<FULL/2: return 'not enough evidence', 'the features collapsed at first, and a second training was slower'
     if high<0: return 'no', 'training makes it worse: stretches are told apart less well than at the start'
     if low>=FULL/2: return 'yes', 'stretches are told apart better after a short training'
     if start>=KNOWN: return 'not enough evidence', f'the start tells stretches apart already ({start:.3f}; 1 is perfect), so the video alone shows little'

@@ -23,7 +23,7 @@ from .data import FrameStore, as_source
 from .cuts import split_cuts
 from .sampling import pair_dls
 from .barlow_loss import Projector
-from .anchor import Anchor
+from .again import Again
 from .backbones import Backbone, bare, check_backbone, check_side, extract_features, save_backbone, weights_digest
 from .teacher import Teacher
 from .lora import LowRank, Lora
@@ -375,7 +375,7 @@ def _fit(learn, config, save):
 # %% ../nbs/03_pretrain.ipynb #c2cb2a4c
 def _begun_again(learn):
     "The step at which features had collapsed, and training began again; nothing where that never was"
-    since = learn.anchor.since if hasattr(learn, 'anchor') else None
+    since = learn.again.since if hasattr(learn, 'again') else None
     return {} if since is None else dict(collapsed_at=since)
 
 def _keep_start(learn):
@@ -389,10 +389,10 @@ def _fit_or_keep(learn, config, save):
     "Train; where features collapse, begin again, and where they do so again, keep the start"
     try: return _fit(learn, config, save)
     except Collapse:
-        if not hasattr(learn, 'anchor'): raise
-    if learn.anchor.since is not None: return _keep_start(learn)
-    learn.anchor.begin_again()
-    print(f'features had collapsed at step {learn.anchor.since}: training begins again, with close pairs and held to the start', flush=True)
+        if not hasattr(learn, 'again'): raise
+    if learn.again.since is not None: return _keep_start(learn)
+    learn.again.begin_again()
+    print(learn.again, flush=True)
     if save: save.path.unlink(missing_ok=True)      # of the training that collapsed
     _fit_or_keep(learn, config, save)
 
@@ -414,7 +414,7 @@ def _weigh(learn):
     before = probe(learn.interpolate(0))
     # chance
     if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)
-    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, held=bool(_begun_again(learn)))
+    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, second=bool(_begun_again(learn)))
 
 def _share(learn, average):
     "How far the weights go from the start: as was said, or as the evidence says"
@@ -475,7 +475,7 @@ def _learner_of(source, config, more):
     learn = _build_learner(dls, config, backbone, more)
     learn.stretches = found
     if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
-    if config.average=='auto' and num_distrib()<=1: learn.add_cb(Anchor(found if config.proximity=='auto' else None))
+    if config.average=='auto' and num_distrib()<=1: learn.add_cb(Again(found if config.proximity=='auto' else None))
     return learn
 
 def _alone(out):
