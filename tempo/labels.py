@@ -283,10 +283,10 @@ def _read_folders(path):
         parts = f.relative_to(root).parts
         if len(parts)>1: yield f, f.relative_to(path).as_posix(), parts[0]
 
+# %% ../nbs/08g_labels.ipynb #998c6099
 _FILE = ('picture','file','filename','file_name','image','path','filepath')
 _CLASS = ('class','label','choice','category')
 
-# %% ../nbs/08g_labels.ipynb #998c6099
 def _first(names, columns):
     "The first of some names that is a column; None where none is"
     return next((name for name in names if name in columns), None)
@@ -461,6 +461,27 @@ class PictureLabel:
     path: Path  # Its file
     name: str  # Its class
 
+# %% ../nbs/08g_labels.ipynb #1b2f02af
+def _picture(find, said, where):
+    "The picture of an entry; None for a frame that has none"
+    if not find: return where
+    return find.of_frame(said, where) if isinstance(said, _Frame) else find(str(said), where)
+
+def _without_pictures(entries, folder):
+    "What is said where labels are of frames without a picture"
+    frames = [said for _,said,name in entries if name and isinstance(said, _Frame)]
+    if not frames: return ''
+    name = f"{frames[0].video or 'video'}_frame{frames[0].number}.png"
+    return f' of pictures below {folder}: its {len(frames)} frames have none, such as {name}. Say where they lie: --pictures FOLDER'
+
+def _take(found, path, name, where):
+    "Add what an entry says, unless another says something else"
+    try: name = check_class(name, set(found.values()))
+    except ValueError as e: raise ValueError(f'{where}: {e}') from None
+    before = found.setdefault(path, name)
+    if before==name: return
+    raise ValueError(f'{where}: {path.name} is {name!r} here and {before!r} before. Remove one of the two.')
+
 # %% ../nbs/08g_labels.ipynb #17977f3f
 def read_labels(
     # A folder (class folders, `train/`, or FiftyOne's), or a .csv, .json or .xml file
@@ -484,27 +505,6 @@ def read_labels(
     if not found: raise ValueError(f'{source} has no labels{_without_pictures(entries, folder)}.')
     labels = [PictureLabel(*pair) for pair in found.items()]
     return labels, sum(not name for *_,name in entries)
-
-# %% ../nbs/08g_labels.ipynb #1b2f02af
-def _picture(find, said, where):
-    "The picture of an entry; None for a frame that has none"
-    if not find: return where
-    return find.of_frame(said, where) if isinstance(said, _Frame) else find(str(said), where)
-
-def _without_pictures(entries, folder):
-    "What is said where labels are of frames without a picture"
-    frames = [said for _,said,name in entries if name and isinstance(said, _Frame)]
-    if not frames: return ''
-    name = f"{frames[0].video or 'video'}_frame{frames[0].number}.png"
-    return f' of pictures below {folder}: its {len(frames)} frames have none, such as {name}. Say where they lie: --pictures FOLDER'
-
-def _take(found, path, name, where):
-    "Add what an entry says, unless another says something else"
-    try: name = check_class(name, set(found.values()))
-    except ValueError as e: raise ValueError(f'{where}: {e}') from None
-    before = found.setdefault(path, name)
-    if before==name: return
-    raise ValueError(f'{where}: {path.name} is {name!r} here and {before!r} before. Remove one of the two.')
 
 # %% ../nbs/08g_labels.ipynb #0221f272
 def _from(path, out):
