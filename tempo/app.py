@@ -362,6 +362,23 @@ def _asked(lab, i):
     thumbs = _thumbs(_thumb(lab, k, note) for k,note in ends)
     return h.Section(picture, form, h.Div(skip, undo, cls='row'), thumbs, aria_label='The frame to label')
 
+# %% ../nbs/08b_app.ipynb #13be73a9
+def _confused(lab):
+    "Which classes are taken for which, the most frequent first"
+    counts, names = np.array(lab.measured['confusion']), lab.measured['classes']
+    np.fill_diagonal(counts, 0)
+    first = np.argsort(-counts, axis=None)[:3]
+    places = [(a,b) for a,b in zip(*np.unravel_index(first, counts.shape)) if counts[a,b]]
+    table = _confusion_table(np.array(lab.measured['confusion']), names)
+    worst = '; '.join(f'{names[a]} taken for {names[b]} ({counts[a,b]})' for a,b in places)
+    return h.P(worst), h.Details(h.Summary('Every class against every other'), table)
+
+def _confusion_table(counts, names):
+    "A row for what a person said, a column for what the head says"
+    first = h.Tr(*(h.Th(name, scope='col') for name in ('you said', *names)))
+    rows = [h.Tr(h.Th(name, scope='row'), *map(h.Td, line)) for name,line in zip(names, counts.tolist())]
+    return h.Div(h.Table(first, *rows), cls='wide')
+
 # %% ../nbs/08b_app.ipynb #13fcf1a6
 def _accuracy(lab, pending):
     "What cross-validation says"
@@ -381,23 +398,6 @@ def _doubtful(lab):
     for i,name,said,sure in doubts[:8]:
         thumbs.append(_thumb(lab, i, f'you: {name}', f'it: {said}, {sure:.0%}'))
     return h.H2('Where it errs'), _confused(lab), _thumbs(thumbs)
-
-# %% ../nbs/08b_app.ipynb #13be73a9
-def _confused(lab):
-    "Which classes are taken for which, the most frequent first"
-    counts, names = np.array(lab.measured['confusion']), lab.measured['classes']
-    np.fill_diagonal(counts, 0)
-    first = np.argsort(-counts, axis=None)[:3]
-    places = [(a,b) for a,b in zip(*np.unravel_index(first, counts.shape)) if counts[a,b]]
-    table = _confusion_table(np.array(lab.measured['confusion']), names)
-    worst = '; '.join(f'{names[a]} taken for {names[b]} ({counts[a,b]})' for a,b in places)
-    return h.P(worst), h.Details(h.Summary('Every class against every other'), table)
-
-def _confusion_table(counts, names):
-    "A row for what a person said, a column for what the head says"
-    first = h.Tr(*(h.Th(name, scope='col') for name in ('you said', *names)))
-    rows = [h.Tr(h.Th(name, scope='row'), *map(h.Td, line)) for name,line in zip(names, counts.tolist())]
-    return h.Div(h.Table(first, *rows), cls='wide')
 
 # %% ../nbs/08b_app.ipynb #92030a29
 def measured_part(
