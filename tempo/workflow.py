@@ -153,6 +153,7 @@ def read_run(
     try: return tomllib.loads(Path(path).read_text(encoding='utf-8'))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{path} is no run.toml ({e}). Give one that tempo run wrote.') from e
 
+# %% ../nbs/08d_run.ipynb #d950e561
 # settings that come with the labels
 _OF_LABELS = 'data labels classes groups val'.split()
 
@@ -161,6 +162,7 @@ def _labels_came(before, wanted):
     has = lambda asked: bool(asked.get('data') or asked.get('labels'))
     return has(wanted) and not has(before)
 
+# %% ../nbs/08d_run.ipynb #b7830fc9
 def _open_folder(out, settings):
     "Make the folder of a run, or find it as it was; refuse one that is about something else"
     file, wanted = out/'run.toml', _given(settings)
@@ -217,12 +219,14 @@ def _add(self:Run, kind, **row):
     "Keep what a step found"
     return add_row(self.folder/'rows.jsonl', kind=kind, **row)
 
+# %% ../nbs/08d_run.ipynb #ee310c96
 @patch
 def _frames(self:Run, videos):
     "The frames of the videos; a store that was given is taken as it is"
     if isinstance(videos, FrameStore): return videos
     return FrameStore.build(videos, self.config.path, self.config.size, rate=self.config.rate)
 
+# %% ../nbs/08d_run.ipynb #78059628
 @patch
 def _stills(self:Run, videos, asked):
     "The folder of labelled stills, made where there is none; None without labels"
@@ -293,8 +297,6 @@ def _classify(self:Run, stills, groups):
     print(c)
 
 # %% ../nbs/08d_run.ipynb #8620fcf2
-WORTH = 50   # frames that are suggested
-
 def class_names(
     classes, # Names with commas between them, or a list of names
 )->list: # Each once
@@ -304,6 +306,9 @@ def class_names(
     names = list(dict.fromkeys(names))
     if len(names)<2: raise ValueError(f'classes={classes!r}: give two names at least, such as open,closed')
     return names
+
+# %% ../nbs/08d_run.ipynb #f509a3b5
+WORTH = 50   # frames that are suggested
 
 @patch
 def _suggest(self:Run, videos, classes):
@@ -329,6 +334,7 @@ pre {{ background: #f4f4f4; padding: .8em; overflow-x: auto; white-space: pre-wr
 </style><h1>{title}</h1><p class="verdict">{verdict}</p>{parts}</html>
 """
 
+# %% ../nbs/08d_run.ipynb #6bd1251b
 def _figure(results):
     "Accuracy over labels per class, as a picture within the page"
     import matplotlib.pyplot as plt
@@ -338,6 +344,7 @@ def _figure(results):
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="Accuracy over labels per class, of the start and of the trained backbone" src="data:image/png;base64,{data}">'
 
+# %% ../nbs/08d_run.ipynb #d105588e
 def _label_commands(folder, video='VIDEO'):
     "What to type where frames wait for their labels"
     yield f'tempo label {video} --path {folder}/backbone.safetensors --out {folder}/labels'
@@ -382,6 +389,7 @@ def _asked(videos, settings):
     settings = first | settings
     return {k: str(v) if isinstance(v, Path) else v for k,v in settings.items()}
 
+# %% ../nbs/08d_run.ipynb #474d4d50
 def _source(asked):
     "The videos, or the one store that was named by its place; refused where they are not there"
     source = as_source(asked['videos'], **{k: asked.get(k) for k in ('size','path','rate')})
@@ -392,6 +400,7 @@ def _files(source):
     "The files that the frames come from"
     return {c.file for c in source.clips} if isinstance(source, FrameStore) else find_sources(source)
 
+# %% ../nbs/08d_run.ipynb #68a593c5
 def _check(source, data, labels, classes):
     "Refuse what is not there or does not fit: before anything is decoded"
     if classes and (data or labels): raise ValueError('give classes= where there are no labels yet, and not beside data= or labels=')
@@ -413,6 +422,7 @@ def _groups_of(stills, asked):
     if stills is None: return None
     return 'groups.csv' if (stills/'groups.csv').exists() else asked.get('groups')
 
+# %% ../nbs/08d_run.ipynb #f37a14d0
 def _steps(r, videos, asked, how):
     "The steps of a run, one after the other; `videos` may be a store"
     stills = r._stills(videos, asked)
@@ -431,10 +441,22 @@ def _steps(r, videos, asked, how):
     if stills is None and asked.get('classes'): r._suggest(videos, asked['classes'])
     r._report()
 
-# %% ../nbs/08d_run.ipynb #07298dd5
+# %% ../nbs/08d_run.ipynb #843af176
 # what is not for `train_tempo`
 _OURS = ('videos','data','labels','classes','groups','val','pilot_steps','runs')
 
+def _how(asked, source):
+    "The settings of `train_tempo`; a store has the size that it has"
+    how = {k: v for k,v in asked.items() if k not in _OURS}
+    if isinstance(source, FrameStore): how['size'] = source.size
+    return how
+
+def _places(videos):
+    "Where videos lie, as a list; an open store is refused, because the next call has to find it again"
+    if not isinstance(videos, FrameStore): return [videos] if isinstance(videos, (str,Path)) else list(videos)
+    raise ValueError(f"videos: give the folder or the address of the store, {videos.url or videos.path}, so that the run finds it again")
+
+# %% ../nbs/08d_run.ipynb #07298dd5
 def run(
     # A video, a folder, a list of these, the folder or the
     # address of a store, or the run.toml of another run
@@ -452,16 +474,12 @@ def run(
     **settings # `groups`, `val`, `pilot_steps`, `runs`; settings of `train_tempo`
 )->Run:
     "Pilot, training, evaluation, classifier and report in one folder, which a second call goes on with"
-    if isinstance(videos, FrameStore):
-        raise ValueError(f"videos: give the folder or the address of the store, {videos.url or videos.path}, so that the run finds it again")
-    videos = [videos] if isinstance(videos, (str,Path)) else list(videos)
+    videos = _places(videos)
     classes = None if classes is None else class_names(classes)
     asked = _asked(videos, _given(settings|dict(data=data, labels=labels, classes=classes)))
     source = _source(asked)
     _check(source, *(asked.get(k) for k in ('data','labels','classes')))
-    how = {k: v for k,v in asked.items() if k not in _OURS}
-    if isinstance(source, FrameStore): how['size'] = source.size
-    out = Path(out)
+    how, out = _how(asked, source), Path(out)
     r = Run(out, config=TrainConfig(**how, out=out/'trained.safetensors'))
     r.config.check()
     _open_folder(out, asked)
