@@ -525,6 +525,8 @@ def _decord_frames(path, w, h, threads):
         reader = VideoReader(str(path), ctx=cpu(0), num_threads=threads, **size)
         for _ in range(len(reader)):
             before, last = last, reader.next().asnumpy()
+            channels = last.shape[2]
+            if channels!=3: raise Unproven(f'{channels} channels at a width of {w} pixels')
             yield last if wide else np.asarray(Image.fromarray(last).resize((w,h), Image.BILINEAR))
     # DECORDError, RuntimeError, StopIteration: PyAV will say what it is
     except Exception as e: raise Unproven(str(e)) from e
