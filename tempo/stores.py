@@ -46,6 +46,7 @@ def _as_time(hours):
     "A length of video as people read it"
     return f'{hours:,.1f} hours' if hours>=1 else f'{60*hours:.1f} minutes'
 
+# %% ../nbs/00n_stores.ipynb #a7ad3159
 def _say_plan(plan, path):
     "A plan in three lines"
     size, need = plan['size'], plan['bytes']
@@ -64,12 +65,14 @@ def _place(source, path, settings, codec, quality):
     more = {} if codec=='raw' else dict(codec=codec, quality=quality)
     return Path(path or store_path(source, **settings, **more)).expanduser()
 
+# %% ../nbs/00n_stores.ipynb #a11729e8
 def _there(source, path, settings, quality):
     "The folder of the store that is there: the one that is named, or that of the videos; None where there is none"
     named = [Path(source[0]).expanduser()] if len(source)==1 else []
     places = [_place(source, path, settings, codec, quality) for codec in CODECS]
     return next((p for p in named+places if (p/'index.json').exists()), None)
 
+# %% ../nbs/00n_stores.ipynb #13e20e21
 def _store(source, path, settings, quality):
     "The store that is there, opened"
     from tempo.data import FrameStore
@@ -81,7 +84,7 @@ def _store(source, path, settings, quality):
     what = f"{' '.join(map(str, source))} at {settings['size']} px"
     raise FileNotFoundError(f"there is no store of {what}. Build one (tempo_store build), or name its folder.")
 
-# %% ../nbs/00n_stores.ipynb #af1fd1ea
+# %% ../nbs/00n_stores.ipynb #f9e2bc3c
 def _codec_line(store):
     "How the frames are kept, and what that takes"
     if store.codec=='raw': return f'raw bytes, {as_size(store.nbytes)}'
@@ -89,6 +92,7 @@ def _codec_line(store):
     quality, size = store.index['settings']['quality'], as_size(store.nbytes)
     return f'JPEG pictures of quality {quality}, {size}: {raw/store.nbytes:.1f} times smaller than raw'
 
+# %% ../nbs/00n_stores.ipynb #af1fd1ea
 def store_info(
     store, # A `FrameStore`
 )->dict: # Lines by their names
@@ -108,6 +112,11 @@ def store_info(
     known = dict(labels=names('label'), splits=names('split'), damaged=names('damaged'))
     return lines | {k: v for k,v in known.items() if v}
 
+# %% ../nbs/00n_stores.ipynb #dd4b8598
+def _say(lines):
+    "Lines with their names before them"
+    for name,text in lines.items(): print(f'{name:8} {text}')
+
 # %% ../nbs/00n_stores.ipynb #1f119564
 def _build(source, path, settings, codec, quality, plan, **how):
     "Say what is needed; then build, unless only the plan was wanted"
@@ -122,14 +131,17 @@ def _build(source, path, settings, codec, quality, plan, **how):
     store = FrameStore.build(source, path, **settings, codec=codec, quality=quality, **how)
     _say(store_info(store))
 
-def _say(lines):
-    "Lines with their names before them"
-    for name,text in lines.items(): print(f'{name:8} {text}')
-
-def _convert(store, path, codec, quality):
-    "The same frames in another codec"
-    other = codec or ('jpeg' if store.codec=='raw' else 'raw')
-    _say(store_info(store.convert(path, other, quality)))
+# %% ../nbs/00n_stores.ipynb #3b41ff1d
+def _use(store, what, path, codec, quality):
+    "Verify, convert or copy a store; then say what came of it"
+    if what=='copy': store = store.copy(path)
+    if what=='convert':
+        other = codec or ('jpeg' if store.codec=='raw' else 'raw')
+        store = store.convert(path, other, quality)
+    if what=='verify':
+        compared, shards = store.verify(progress=True), len(store.digests())
+        print(f'{compared} of {shards} shards are what was written')
+    _say(store_info(store))
 
 # %% ../nbs/00n_stores.ipynb #8e2d2d2b
 _WHAT = 'build', 'verify', 'info', 'convert', 'copy'
@@ -172,12 +184,7 @@ def tempo_store(
     anew = what in ('convert','copy')
     if anew and path is None: raise ValueError(f'{what} needs --path, where the new store goes')
     store = _store(source, None if anew else path, settings, quality)
-    if what=='copy': return _say(store_info(store.copy(path)))
-    if what=='convert': return _convert(store, path, codec, quality)
-    if what=='verify':
-        compared, shards = store.verify(progress=True), len(store.digests())
-        print(f'{compared} of {shards} shards are what was written')
-    _say(store_info(store))
+    _use(store, what, path, codec, quality)
 
 # %% ../nbs/00n_stores.ipynb #785ae8b6
 @dataclass
@@ -203,6 +210,7 @@ def _holds(path):
     frames, side = sum(n for _,n in index['shards']), index['settings']['size']
     return f"store: {frames:,} frames of {side}×{side}, {index['settings'].get('codec', 'raw')}"
 
+# %% ../nbs/00n_stores.ipynb #5f6c70dc
 def _kept(path):
     "One entry of the cache; a file that goes away meanwhile takes nothing"
     size, used = 0, path.stat().st_mtime
@@ -230,6 +238,7 @@ def cache_entries(
     old = [e for e in found if now-e.used >= older*86400]
     return sorted(old, key=lambda e: (-e.size, natural_key(e.name)))
 
+# %% ../nbs/00n_stores.ipynb #b32c31df
 def kept_size(
     source, # Videos or folders, as for `FrameStore.build`
 )->int: # Side of its frames (pixels), None where there is none
@@ -256,6 +265,7 @@ def _remove(path):
     except Timeout: return False
     return not path.exists()
 
+# %% ../nbs/00n_stores.ipynb #3526ca9f
 def _named(found, names):
     "The entries of those names"
     known = {e.name: e for e in found}
@@ -265,13 +275,14 @@ def _named(found, names):
         raise ValueError(f"--clear {name}: the cache has no such entry{f'. Did you mean {near[0]}?' if near else '; tempo cache lists them'}")
     return [known[name] for name in names]
 
+# %% ../nbs/00n_stores.ipynb #3049d83f
 def _agreed(entries):
     "Whether a person at a terminal agrees; nobody else is asked"
     if not sys.stdin.isatty(): return True
     size = as_size(sum(e.size for e in entries))
     return input(f'Remove {len(entries)} of the cache, {size}? [y/N] ').strip().lower() in ('y','yes')
 
-# %% ../nbs/00n_stores.ipynb #cdb267fb
+# %% ../nbs/00n_stores.ipynb #2734bff4
 def _say_cache(found):
     "What is there, and how to clear it"
     if not found: return print(f'nothing of that kind in {_cache()}')
@@ -279,6 +290,7 @@ def _say_cache(found):
     whole = as_size(sum(e.size for e in found))
     print(f'{whole} in {_cache()}. tempo cache --clear NAME removes one, --clear all everything; what is needed again is made again.')
 
+# %% ../nbs/00n_stores.ipynb #cdb267fb
 @command(
     examples=(
         'tempo_cache',
