@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'as_cell', 'put_in_place', 'sync_files', 'write_error',
-           'told_in_words', 'lent_file', 'whole_file', 'abandoned', 'lent_folder', 'check_place', 'write_atomic',
+           'told_in_words', 'lent_file', 'abandoned', 'whole_file', 'lent_folder', 'check_place', 'write_atomic',
            'remember', 'recall', 'as_size', 'hold_folder', 'taken_alone', 'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
@@ -36,7 +36,7 @@ def system_name(
     "Whether a name is hidden or is one that systems give"
     return name[0]=='.' or name.lower() in _SYSTEM_NAMES or name in _SYSTEM_NAMES
 
-# %% ../nbs/00d_utils.ipynb #b0d6ba58
+# %% ../nbs/00d_utils.ipynb #11d12729
 def _is_folder(entry):
     "Whether an entry of a listing is a folder or a link that leads to one"
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
@@ -52,6 +52,7 @@ def _entries(folder):
             else: folders.append(e.path)
     return files, sorted(folders, reverse=True), sorted(links)
 
+# %% ../nbs/00d_utils.ipynb #b0d6ba58
 def _below(folder):
     "Every file below a folder; linked folders come last, and each real folder once"
     folders, links, seen = [folder], [], set()
@@ -82,6 +83,7 @@ def as_file_name(
     kept = re.sub(r'[\\/:*?"<>|\x00-\x1f]', '_', str(name))[:60]
     return re.sub(r'^[. ]+|[. ]+$', '_', kept) or 'unnamed'
 
+# %% ../nbs/00d_utils.ipynb #1355a81d
 def as_cell(
     text, # What goes into a CSV file
 ): # The same, if no spreadsheet would take it for a formula
@@ -136,7 +138,7 @@ def write_error(
     error.errno = e.errno
     return error
 
-# %% ../nbs/00d_utils.ipynb #33485674
+# %% ../nbs/00d_utils.ipynb #4064e2bc
 def _concerns(e, path):
     "Whether an error of the system is about writing `path`, and not about another file"
     if not e.errno or len(e.args)<2: return False       # told in words already
@@ -144,12 +146,14 @@ def _concerns(e, path):
     name = os.fsdecode(e.filename)
     return name.startswith(str(path)) or Path(name) in path.parents
 
+# %% ../nbs/00d_utils.ipynb #a911a0c1
 def _refused(part):
     "What the system says where the disk takes no more; None where it does"
     try:
         with open(part, 'ab') as f: f.write(bytes(1<<20))
     except OSError as e: return e
 
+# %% ../nbs/00d_utils.ipynb #33485674
 @contextmanager
 def told_in_words(
     path, # The file that is written within the block
@@ -167,7 +171,7 @@ def told_in_words(
         if full: raise write_error(path, full) from e
         raise
 
-# %% ../nbs/00d_utils.ipynb #859d8ffd
+# %% ../nbs/00d_utils.ipynb #8578b951
 def _lock(f):
     "Whether this process now holds the open file alone; None where the disk knows no locks"
     if fcntl is None: return None
@@ -176,6 +180,7 @@ def _lock(f):
     except OSError: return None
     return True
 
+# %% ../nbs/00d_utils.ipynb #b02cc0ca
 def _take(part):
     "`part`, open, empty and locked; False where somebody else has it, None where the disk knows no locks"
     try: f = open(part, 'ab')
@@ -190,6 +195,7 @@ def _take(part):
     if alone is None: part.unlink(missing_ok=True)
     return None if alone is None else False
 
+# %% ../nbs/00d_utils.ipynb #859d8ffd
 def _lend(path):
     "A temporary file beside `path` that nobody else writes: its path, and the open file that holds the lock"
     for k in itertools.count():
@@ -201,6 +207,7 @@ def _lend(path):
         part.touch()
         return part, nullcontext()
 
+# %% ../nbs/00d_utils.ipynb #d413cb95
 def _hold(part, lent):
     "Where a library has put a file of its own in the place of `part`: give it the rights of what was `lent`, and lock it until it is closed"
     if os.path.samestat(part.stat(), lent): return nullcontext()
@@ -226,6 +233,15 @@ def lent_file(
             part.unlink(missing_ok=True)
             raise
 
+# %% ../nbs/00d_utils.ipynb #7917bd5b
+def abandoned(
+    part, # A temporary file, as `whole_file` lends it
+)->bool: # Whether it can be removed
+    "Whether the process that wrote `part` is gone"
+    try:
+        with open(part, 'r+b') as f: return _lock(f) is not False
+    except OSError: return False
+
 # %% ../nbs/00d_utils.ipynb #b15a2098
 @contextmanager
 def whole_file(
@@ -237,15 +253,6 @@ def whole_file(
         lent = part.stat()
         yield part
         with _hold(part, lent): put_in_place(part, path, sync)
-
-# %% ../nbs/00d_utils.ipynb #7917bd5b
-def abandoned(
-    part, # A temporary file, as `whole_file` lends it
-)->bool: # Whether it can be removed
-    "Whether the process that wrote `part` is gone"
-    try:
-        with open(part, 'r+b') as f: return _lock(f) is not False
-    except OSError: return False
 
 # %% ../nbs/00d_utils.ipynb #9ef506e7
 @contextmanager
@@ -301,6 +308,7 @@ def remember(
     text, digest = _text_sum(value)
     with suppress(OSError): write_atomic(path, f'[{text}, "{digest}"]')
 
+# %% ../nbs/00d_utils.ipynb #d5d540d9
 def recall(
     path, # A file in a cache
 ): # The value; None where there is none, or where it is not what was written
@@ -334,6 +342,7 @@ def hold_folder(
         fcntl.flock(fd, fcntl.LOCK_SH|fcntl.LOCK_NB)
         os.utime(path)                      # its date says when it was last used
 
+# %% ../nbs/00d_utils.ipynb #27f451e6
 @contextmanager
 def taken_alone(
     path, # A folder
