@@ -55,9 +55,7 @@ def check_callbacks(
     "Refuse what would train on another loss, or wait for a number that never comes"
     for why in filter(None, map(_fault, cbs)): raise ValueError(why)
 
-# %% ../nbs/02j_learner.ipynb #712d7e60
-TERMS = {BarlowTwinsLoss: ('agreement','redundancy'), VICRegLoss: ('invariance','variance','covariance')}
-
+# %% ../nbs/02j_learner.ipynb #d17536f0
 def _mean(rows, name):
     "The mean of what was measured under that name, or NaN"
     found = [row[name] for row in rows if name in row]
@@ -71,6 +69,9 @@ def _last(rows, name):
 def _own(metric):
     "The value of a metric of one's own"
     return metric.value.item() if torch.is_tensor(metric.value) else metric.value
+
+# %% ../nbs/02j_learner.ipynb #712d7e60
+TERMS = {BarlowTwinsLoss: ('agreement','redundancy'), VICRegLoss: ('invariance','variance','covariance')}
 
 class Table(Recorder):
     "fastai's record of a training, with columns for what is measured without labels"
@@ -88,14 +89,6 @@ class Table(Recorder):
         "The columns; metrics of one's own follow ours"
         super().before_fit()
         self.metric_names = L('epoch', *self.terms, *self.latest, *self.metrics.attrgot('name'), 'time')
-
-    def plot_loss(self,
-        *args, # As fastai's `Recorder` takes them
-        with_valid:bool=False, # There is no validation loss
-        **kwargs # As fastai's `Recorder` takes them
-    ):
-        "The loss over the steps"
-        return super().plot_loss(*args, with_valid=with_valid, **kwargs)
 
 # %% ../nbs/02j_learner.ipynb #79df066a
 @patch
@@ -115,12 +108,22 @@ def _watched(self:Table):
     watch.read()
     return watch.history
 
+@patch
+def plot_loss(self:Table,
+    *args, # As fastai's `Recorder` takes them
+    with_valid:bool=False, # There is no validation loss
+    **kwargs # As fastai's `Recorder` takes them
+): # Axes
+    "The loss over the steps"
+    return Recorder.plot_loss(self, *args, with_valid=with_valid, **kwargs)
+
 # %% ../nbs/02j_learner.ipynb #90d98160
 def _is_one(pictures):
     "Whether this is one picture and not several"
     if isinstance(pictures, (str,Path,Image.Image)): return True
     return getattr(pictures, 'ndim', 0)==3
 
+# %% ../nbs/02j_learner.ipynb #d8ba0798
 def _side(learn):
     "Side of the pictures that a network has seen (pixels)"
     store = getattr(learn.dls.train, 'store', None)
@@ -142,27 +145,6 @@ class PlainLearner(Learner):
         found = extract_features(self.model.backbone, np.stack(squares), bs=bs, progress=False)
         return found[0] if one else found
 
-    def get_preds(self,
-        *args, # What fastai's method takes
-        **kwargs # What fastai's method takes
-    ):
-        "Refused: there are no classes and no validation set"
-        _refuse('get_preds')
-
-    def validate(self,
-        *args, # What fastai's method takes
-        **kwargs # What fastai's method takes
-    ):
-        "Refused: there is no validation loss"
-        _refuse('validate')
-
-    def tta(self,
-        *args, # What fastai's method takes
-        **kwargs # What fastai's method takes
-    ):
-        "Refused: there are no classes"
-        _refuse('tta')
-
 # %% ../nbs/02j_learner.ipynb #dd4e4941
 @patch
 def export(self:PlainLearner,
@@ -177,6 +159,11 @@ def export(self:PlainLearner,
     light.remove_cbs(list(light.cbs))
     with whole_file(self.path/fname) as part: torch.save(light, part, **dict(pickle_module=cloudpickle) | kwargs)
 
+# %% ../nbs/02j_learner.ipynb #1576f7be
+class _Floats(Callback):
+    "Bytes to floats, and nothing else"
+    def before_batch(self): self.learn.xb = tuple(x.float()/255 for x in self.xb)
+
 @patch
 def summary(self:PlainLearner):
     "Layers, parameters, optimizer, loss and callbacks"
@@ -186,6 +173,27 @@ def summary(self:PlainLearner):
     names = [f'  - {cb}' for cb in self.cbs.sorted('order')]
     return PrettyString('\n'.join([f'{layers}Callbacks:', *names]))
 
-class _Floats(Callback):
-    "Bytes to floats, and nothing else"
-    def before_batch(self): self.learn.xb = tuple(x.float()/255 for x in self.xb)
+# %% ../nbs/02j_learner.ipynb #1ab52a1e
+@patch
+def get_preds(self:PlainLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: there are no classes and no validation set"
+    _refuse('get_preds')
+
+@patch
+def validate(self:PlainLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: there is no validation loss"
+    _refuse('validate')
+
+@patch
+def tta(self:PlainLearner,
+    *args, # What fastai's method takes
+    **kwargs # What fastai's method takes
+):
+    "Refused: there are no classes"
+    _refuse('tta')

@@ -44,6 +44,7 @@ def _class_folders(folder):
     if not folder.is_dir(): return []
     return sorted(d.name for d in folder.iterdir() if d.is_dir() and not system_name(d.name))
 
+# %% ../nbs/00g_stills.ipynb #2cdfad64
 def _check_folders(folder, found, classes):
     "Every folder that was found is a class that is known"
     if not found: raise ValueError(f"{folder} holds no class folders. Stills go to {folder}/<class>/*.png.")
@@ -67,8 +68,9 @@ def _say_left_out(folder, files):
     kinds = Counter(f.suffix.lower() or 'no ending' for f in files)
     counts = ', '.join(f'{n} {kind}' for kind,n in kinds.most_common(6))
     first = files[0].relative_to(folder)
-    warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {first}", stacklevel=4)
+    warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {first}", stacklevel=5)
 
+# %% ../nbs/00g_stills.ipynb #d9b3c28c
 def _pictures_in(folder, classes):
     "The pictures of each class: [[path …] …]"
     every = [files_below(folder/c, None) if (folder/c).is_dir() else [] for c in classes]
@@ -90,6 +92,7 @@ def _refuse_class_folders(stills, k):
         raise ValueError(f"groups={k}: no folder of a group stands above {f} in its class folder {name!r}. "
                          "Stills go to <class>/<group>/, or groups may be a pattern or a table.")
 
+# %% ../nbs/00g_stills.ipynb #fbcb3c18
 def _add_groups(sides, groups, root):
     "Give every still of these `Stills` its group, where there are groups"
     if groups is None: return
@@ -115,16 +118,10 @@ def _read(files, size, fit):
     for k,x in enumerate(_each(partial(open_image, size=size, fit=fit), files)): out[k] = x
     return out
 
-# %% ../nbs/00g_stills.ipynb #41173c17
-_AFAR = 8                      # pixels a side
-
+# %% ../nbs/00g_stills.ipynb #19ab0a57
 def _fingerprint(x):
     "Eight bytes for the pixels of a picture"
     return hashlib.blake2b(np.ascontiguousarray(x), digest_size=8).digest()
-
-def _shrunk(x, side):
-    "A picture (side,side,3), each pixel the mean of its part"
-    return np.asarray(Image.fromarray(x).resize((side,side), Image.BOX))
 
 def fingerprints(
     images, # (N,H,W,3) uint8
@@ -132,6 +129,13 @@ def fingerprints(
     "What tells pictures apart that differ in any pixel"
     kept = getattr(images, 'prints', None)
     return [_fingerprint(x) for x in images] if kept is None else kept
+
+# %% ../nbs/00g_stills.ipynb #41173c17
+_AFAR = 8                      # pixels a side
+
+def _shrunk(x, side):
+    "A picture (side,side,3), each pixel the mean of its part"
+    return np.asarray(Image.fromarray(x).resize((side,side), Image.BOX))
 
 def from_afar(
     images, # (N,H,W,3) uint8
@@ -159,19 +163,22 @@ class PictureFiles:
     def shape(self):
         "As of the array: (N,size,size,3)"
         return len(self), self.size, self.size, 3
-    def _look(self):
-        "Of every picture its fingerprint and its look from afar, and a digest of all pixels"
-        h, prints, afar = hashlib.blake2b(digest_size=16), [], []
-        for i in range(0, len(self), _SOME):
-            x = _read(self.files[i:i+_SOME], self.size, self.fit)
-            prints += _each(_fingerprint, x)
-            afar += _each(partial(_shrunk, side=_AFAR), x)
-            h.update(x)
-        return prints, np.array(afar, np.uint8).reshape(-1, _AFAR, _AFAR, 3), h.hexdigest()
     def __len__(self): return len(self.files)
     def __repr__(self): return f'PictureFiles: {len(self)} files, read as {self.size}×{self.size}'
 
-# %% ../nbs/00g_stills.ipynb #1c91b632
+# %% ../nbs/00g_stills.ipynb #7302d688
+@patch
+def _look(self:PictureFiles):
+    "Of every picture its fingerprint and its look from afar, and a digest of all pixels"
+    h, prints, afar = hashlib.blake2b(digest_size=16), [], []
+    for i in range(0, len(self), _SOME):
+        x = _read(self.files[i:i+_SOME], self.size, self.fit)
+        prints += _each(_fingerprint, x)
+        afar += _each(partial(_shrunk, side=_AFAR), x)
+        h.update(x)
+    return prints, np.array(afar, np.uint8).reshape(-1, _AFAR, _AFAR, 3), h.hexdigest()
+
+# %% ../nbs/00g_stills.ipynb #529d4b08
 @patch
 def _again(self:PictureFiles, idx):
     "The pictures of these numbers, if they are what they were"
@@ -186,6 +193,7 @@ def __getitem__(self:PictureFiles, i):
     if isinstance(i, slice) or np.ndim(i): return self._again(np.arange(len(self))[i])
     return self._again([range(len(self))[i]])[0]
 
+# %% ../nbs/00g_stills.ipynb #1c91b632
 @patch
 def __iter__(self:PictureFiles):
     for i in range(0, len(self), _SOME): yield from self[i:i+_SOME]
@@ -193,6 +201,7 @@ def __iter__(self:PictureFiles):
 @patch
 def __array__(self:PictureFiles, dtype=None, copy=None): return self[:].astype(dtype or self.dtype, copy=False)
 
+# %% ../nbs/00g_stills.ipynb #841fcb06
 @patch
 def part(self:PictureFiles,
     keep, # (N,) bool, or indices
@@ -203,6 +212,18 @@ def part(self:PictureFiles,
     new.files, new.prints = ([own[k] for k in idx] for own in (self.files, self.prints))
     new.afar, new.digest = self.afar[idx], None
     return new
+
+# %% ../nbs/00g_stills.ipynb #9c750807
+def _files_of(folder, classes):
+    "Of a folder of classes: the pictures, the label of each (N,), and the names of the classes"
+    found = _class_folders(folder)
+    classes = list(classes or found)
+    _check_folders(folder, found, classes)
+    pictures = _pictures_in(folder, classes)
+    files = [f for fs in pictures for f in fs]
+    labels = [k for k,fs in enumerate(pictures) for _ in fs]
+    _check_not_empty(folder, found, {classes[k] for k in labels})
+    return files, np.array(labels), classes
 
 # %% ../nbs/00g_stills.ipynb #8f360c92
 def load_stills(
@@ -219,16 +240,10 @@ def load_stills(
 )->Stills: # One picture for each file, in the order of classes and files
     "All pictures below `folder`, by class"
     folder = Path(folder).expanduser()
-    found = _class_folders(folder)
-    classes = list(classes or found)
-    _check_folders(folder, found, classes)
-    pictures = _pictures_in(folder, classes)
-    files = [f for fs in pictures for f in fs]
-    labels = [k for k,fs in enumerate(pictures) for _ in fs]
-    _check_not_empty(folder, found, {classes[k] for k in labels})
+    files, labels, classes = _files_of(folder, classes)
     held = 3*size**2*len(files)<=memory
     images = (_read if held else PictureFiles)(files, size, fit)
-    stills = Stills(images, np.array(labels), classes, files)
+    stills = Stills(images, labels, classes, files)
     _add_groups([stills], groups, folder)
     return stills
 
@@ -240,13 +255,14 @@ def _refuse_leak(train, test):
         if h not in seen: continue
         raise ValueError(f"{f} is the same picture as {seen[h]}: what is measured on must not be learnt from. Remove one of the two.")
 
-# %% ../nbs/00g_stills.ipynb #73e6138c
+# %% ../nbs/00g_stills.ipynb #21e39648
 def _first_folder(data, *patterns):
     "The first folder in `data` that matches a pattern, the patterns in order; None where none does"
     for pattern in patterns:
         for d in sorted(data.glob(pattern)):
             if d.is_dir(): return d
 
+# %% ../nbs/00g_stills.ipynb #73e6138c
 def _two_folders(data, test):
     "The folder to learn from and the folder to measure on"
     if not data.is_dir(): raise FileNotFoundError(f"{data} is no folder. Stills go to {data}/train/<class>/ and {data}/val/<class>/.")
@@ -256,6 +272,7 @@ def _two_folders(data, test):
     if test_dir is None: raise ValueError(f"{data} has no {test or 'val/ or test'}/ folder to measure on. tempo_split {data} OUT makes both sides.")
     return train_dir, test_dir
 
+# %% ../nbs/00g_stills.ipynb #6fe28f0a
 def _refuse_one_class(folder, classes):
     "An error if there is nothing to tell apart"
     if len(classes)>=2: return
@@ -293,6 +310,7 @@ def _class_draw(labels, c, n, seed, name):
         raise ValueError(f"class {name!r} has {len(idx)} stills and {n} a class were asked for. Add stills or ask for at most {len(idx)}.")
     return np.random.default_rng([seed,int(c)]).permutation(idx)[:n]
 
+# %% ../nbs/00g_stills.ipynb #e640e145
 def subset(
     labels, # (N,) class index of each still
     n:int=None, # Labels per class; None: all
@@ -313,6 +331,7 @@ def _usual_counts(labels):
     ns = [n for n in USUAL_STILLS if n<=counts.min()]
     return ns + ([None] if counts.max()>ns[-1] else [])
 
+# %% ../nbs/00g_stills.ipynb #751dd2f6
 def stills_counts(
     samples_pc, # A number, None for all, a list of these, or 'usual'
     labels, # (N,) class index of each still
@@ -341,7 +360,7 @@ def labelled_draws(
     draws = [[subset(stills.labels, n, seed=s, classes=stills.classes) for s in seeds] for n in ns]
     return ns, draws
 
-# %% ../nbs/00g_stills.ipynb #0d56b33b
+# %% ../nbs/00g_stills.ipynb #9551f8dc
 def _spans(path):
     "Rows of a table of spans: (line, start, stop, label)"
     with open(path, newline='', encoding='utf-8-sig') as f:
@@ -352,6 +371,7 @@ def _spans(path):
             if any(r.get(None) or ()): raise ValueError(f"{path}, line {rows.line_num} has more cells than the first line. Put each span on a line of its own.")
             yield rows.line_num, r['start'], r['stop'], (r['label'] or '').strip()
 
+# %% ../nbs/00g_stills.ipynb #afc6b2d2
 def _span(path, line, start, stop, label, n):
     "One span as numbers; an error that names its line where it is none"
     for v in (start, stop):
@@ -362,6 +382,7 @@ def _span(path, line, start, stop, label, n):
     if not label: raise ValueError(f"{path}, line {line}: span {a}–{b} has no label. Name one, or remove the line.")
     return slice(a, b)
 
+# %% ../nbs/00g_stills.ipynb #0d56b33b
 def span_labels(
     path, # A CSV file with the columns start, stop (one past the last), label
     n:int, # Number of frames of the video
