@@ -81,6 +81,7 @@ def _refusal(url, e):
     way_out = 'Check the address.' if _hopeless(e) else f'{len(_PAUSES)+1} tries failed. What was fetched is kept: try again later.'
     return OSError(f"{url}: {said}. {way_out}")
 
+# %% ../nbs/00o_remote.ipynb #630ffbfe
 def _patiently(ask, url):
     "What `ask()` gives; a connection that is cut is tried again, and told if that does not help"
     for pause in (*_PAUSES, None):
@@ -152,6 +153,7 @@ def _clear(more=0):
             total -= size
     return total
 
+# %% ../nbs/00o_remote.ipynb #6e211016
 class _Room:
     "Keeps the cache within its bound"
     def __init__(self): self.written = math.inf                  # nobody has looked yet
@@ -363,6 +365,7 @@ def _pieces(url, size):
         end = min(first+_AT_A_TIME, size)
         yield _patiently(lambda: _exactly(fs.cat_file(path, first, end), end-first), url)
 
+# %% ../nbs/00o_remote.ipynb #468d208b
 def _bring(url, place, size, stamp):
     "Fetch a file to its place, whole or not at all"
     with whole_file(place, sync=False) as part:
@@ -384,6 +387,7 @@ def _place_of(url, stamp):
     name, folder = _names(url)
     return _root()/'files'/stamp[:16]/as_file_name(folder)/f'{as_file_name(name.stem)}{name.suffix}'
 
+# %% ../nbs/00o_remote.ipynb #a6f64d9f
 def _listed(url, exts):
     "Addresses of the files with these endings that lie at or below an address, in natural order"
     if _names(url)[0].suffix.lower() in exts: return [url]
@@ -449,6 +453,7 @@ def _copy_all(one, names, progress):
     with ThreadPoolExecutor(8) as pool: list(tqdm(pool.map(one, most), 'copying', len(most), unit='file', delay=3, disable=not progress))
     one(last)
 
+# %% ../nbs/00o_remote.ipynb #16207180
 def send_files(
     folder, # Where they lie here
     names:list, # Paths below it; what comes last says that all are there
