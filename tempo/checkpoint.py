@@ -294,6 +294,7 @@ def _clean(self:Checkpoint):
     for f in self.path.parent.glob(f'{self.path.name}.*.tmp'):
         if abandoned(f): f.unlink(missing_ok=True)
 
+# %% ../nbs/02d_checkpoint.ipynb #e8a576ce
 _KINDS = dict(iter=int, train_iter=int, epoch=int, pct_train=float, rng=(list,tuple), scaler=(dict,type(None)))
 
 @patch
@@ -309,6 +310,7 @@ def _load_state(self:Checkpoint):
         if name in saved: cb.load_state_dict(saved[name])
     self.good = self.state['train_iter']
 
+# %% ../nbs/02d_checkpoint.ipynb #239519d6
 @patch
 def _take(self:Checkpoint):
     "The state into all that has one, or an error that names the file"
