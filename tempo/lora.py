@@ -97,7 +97,7 @@ class LowRank(nn.Module):
         for a in self.down: nn.init.kaiming_uniform_(a, a=math.sqrt(5))
         for b in self.up: nn.init.zeros_(b)
 
-# %% ../nbs/02n_lora.ipynb #c2b63e5a
+# %% ../nbs/02n_lora.ipynb #2193bcc8
 @patch
 def _each(self:LowRank):
     "(weight, its start, its factors), one after the other"
@@ -113,6 +113,7 @@ def merge(self:LowRank):
     "The weights become the start and the product of the factors"
     for w,start,a,b in self._each(): w.detach().copy_(_product(self, start, a, b))
 
+# %% ../nbs/02n_lora.ipynb #fb5dd562
 @patch
 def pull(self:LowRank):
     "The gradients of the weights become those of the factors"
@@ -121,6 +122,7 @@ def pull(self:LowRank):
         g, w.grad = self.scale*w.grad, None
         a.grad, b.grad = b.detach().T@g, g@a.detach().T
 
+# %% ../nbs/02n_lora.ipynb #c2b63e5a
 @patch
 def settle(self:LowRank):
     "Where weights were set from elsewhere, the start moves by as much, so that the factors go on from there"
