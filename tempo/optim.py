@@ -26,6 +26,7 @@ def _has_fused(params):
     known = {'cuda','cpu'} if version>=(2,4) else {'cuda'}
     return {p.device.type for p in params} <= known
 
+# %% ../nbs/02h_optim.ipynb #6b713bb4
 def _laid_out(t, p):
     "A tensor in the memory layout of the parameter `p`; a view, where that differs by name alone"
     real = [[s for s,n in zip(o.stride(), p.shape) if n>1] for o in (t,p)]
@@ -160,12 +161,14 @@ class SGD(TorchOptimizer):
         "What PyTorch calls them"
         return dict(lr=hyper['lr'], momentum=hyper['mom'] if self.has_momentum else 0.)
 
-    def decay(self,
-        ps:list, # Parameters that decay and have a gradient
-        hyper:dict, # Settings of their list
-    ):
-        "Weights shrink by lr·wd"
-        torch._foreach_mul_(ps, 1-hyper['lr']*hyper['wd'])
+# %% ../nbs/02h_optim.ipynb #272b59b6
+@patch
+def decay(self:SGD,
+    ps:list, # Parameters that decay and have a gradient
+    hyper:dict, # Settings of their list
+):
+    "Weights shrink by lr·wd"
+    torch._foreach_mul_(ps, 1-hyper['lr']*hyper['wd'])
 
 # %% ../nbs/02h_optim.ipynb #27f5d29d
 class Lars(TorchOptimizer):
@@ -187,12 +190,14 @@ class Lars(TorchOptimizer):
         "What timm calls them"
         return dict(lr=hyper['lr'], momentum=hyper['mom'], trust_coeff=hyper['trust'], always_adapt=matrix)
 
-    def decay(self,
-        ps:list, # Parameters that decay and have a gradient
-        hyper:dict, # Settings of their list
-    ):
-        "The decay becomes part of the gradient"
-        torch._foreach_add_([p.grad for p in ps], ps, alpha=hyper['wd'])
+# %% ../nbs/02h_optim.ipynb #b86de4c3
+@patch
+def decay(self:Lars,
+    ps:list, # Parameters that decay and have a gradient
+    hyper:dict, # Settings of their list
+):
+    "The decay becomes part of the gradient"
+    torch._foreach_add_([p.grad for p in ps], ps, alpha=hyper['wd'])
 
 # %% ../nbs/02h_optim.ipynb #9ea8957e
 @patch
