@@ -49,7 +49,7 @@ _OTHER = ('.apng .avifs .blp .bw .cur .dcx .dds .dib .ftc .ftu .gbr .heics .heif
           '.jp2 .jpc .jpe .jpf .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .pnm .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .vda .vst .xbm .xpm').split()
 IMAGE_EXTS = _USUAL + _OTHER
 
-# %% ../nbs/00e_pictures.ipynb #d0cecf07
+# %% ../nbs/00e_pictures.ipynb #8124be2a
 # of a picture that is read: 200-megapixel phones
 # are within, and an RGB picture takes 1 GB
 MAX_PIXELS = 250_000_000
@@ -61,6 +61,7 @@ class _Refused(ValueError):
 
 _UNKNOWN = "signed or 32-bit whole numbers, of which nobody says which one is white. Export it with 8 or 16 bits a pixel."
 
+# %% ../nbs/00e_pictures.ipynb #7d456132
 def _accepting(head, forms):
     "Pillow's readers that want to try a file which begins with `head`"
     for form in forms:
@@ -68,6 +69,7 @@ def _accepting(head, forms):
         if form in _NEVER: continue
         if not accepts or accepts(head) is True or accepts(head)==1: yield reader
 
+# %% ../nbs/00e_pictures.ipynb #d0cecf07
 def _by_pillow(fp, path):
     "The picture in an open file, of which Pillow has read the header; None where it knows no such file"
     head, tried = fp.read(16), set()
@@ -80,15 +82,17 @@ def _by_pillow(fp, path):
             try: return reader(fp, str(path))
             except (SyntaxError, IndexError, TypeError, struct.error): continue
 
-# %% ../nbs/00e_pictures.ipynb #e7821bc5
+# %% ../nbs/00e_pictures.ipynb #914ada67
 _HEIC = {b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1'}
-_PLUGINS = {'HEIC': 'pillow_heif', 'JPEG XL': 'pillow_jxl'}
 
 def _modern_kind(head):
     "'HEIC', 'AVIF' or 'JPEG XL' as the first bytes of a file say it, else None"
     if head[4:8]==b'ftyp' and head[8:12] in _HEIC: return 'HEIC'
     if head[4:8]==b'ftyp' and head[8:12] in (b'avif', b'avis'): return 'AVIF'
     if head[:2]==b'\xff\x0a' or head[4:8]==b'JXL ': return 'JPEG XL'
+
+# %% ../nbs/00e_pictures.ipynb #e7821bc5
+_PLUGINS = {'HEIC': 'pillow_heif', 'JPEG XL': 'pillow_jxl'}
 
 def _plugged_in(kind):
     "Whether Pillow's plug-in for a kind of file is there; if so, Pillow knows it from now on"
@@ -115,6 +119,7 @@ def _check_size(path, w, h):
     raise _Refused(f"{path} says that it is {w}×{h}, more than the {MAX_PIXELS/1e6:.0f} million pixels that are read. "
                    "Export it smaller, or cut it into pieces.")
 
+# %% ../nbs/00e_pictures.ipynb #f8444c60
 def _check_one(im, path):
     "An error if a file holds a film or a stack, and not one picture"
     if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
@@ -126,6 +131,7 @@ def _check_one(im, path):
     if im.format=='TIFF' and second!=size: return
     raise _Refused(f"{path} holds {im.n_frames} pictures. Export the one that is meant, or all of them into a folder.")
 
+# %% ../nbs/00e_pictures.ipynb #078574e2
 def _check_tiff(im, path):
     "An error if Pillow takes the numbers of a TIFF for others"
     if im.format!='TIFF': return
