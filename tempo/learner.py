@@ -55,7 +55,7 @@ def check_callbacks(
     "Refuse what would train on another loss, or wait for a number that never comes"
     for why in filter(None, map(_fault, cbs)): raise ValueError(why)
 
-# %% ../nbs/02j_learner.ipynb #d17536f0
+# %% ../nbs/02j_learner.ipynb #d752a456
 def _mean(rows, name):
     "The mean of what was measured under that name, or NaN"
     found = [row[name] for row in rows if name in row]
@@ -108,6 +108,7 @@ def _watched(self:Table):
     watch.read()
     return watch.history
 
+# %% ../nbs/02j_learner.ipynb #c93b256b
 @patch
 def plot_loss(self:Table,
     *args, # As fastai's `Recorder` takes them
@@ -123,7 +124,7 @@ def _is_one(pictures):
     if isinstance(pictures, (str,Path,Image.Image)): return True
     return getattr(pictures, 'ndim', 0)==3
 
-# %% ../nbs/02j_learner.ipynb #d8ba0798
+# %% ../nbs/02j_learner.ipynb #2f9ee289
 def _side(learn):
     "Side of the pictures that a network has seen (pixels)"
     store = getattr(learn.dls.train, 'store', None)
@@ -159,7 +160,7 @@ def export(self:PlainLearner,
     light.remove_cbs(list(light.cbs))
     with whole_file(self.path/fname) as part: torch.save(light, part, **dict(pickle_module=cloudpickle) | kwargs)
 
-# %% ../nbs/02j_learner.ipynb #1576f7be
+# %% ../nbs/02j_learner.ipynb #cf3a7196
 class _Floats(Callback):
     "Bytes to floats, and nothing else"
     def before_batch(self): self.learn.xb = tuple(x.float()/255 for x in self.xb)
@@ -173,7 +174,7 @@ def summary(self:PlainLearner):
     names = [f'  - {cb}' for cb in self.cbs.sorted('order')]
     return PrettyString('\n'.join([f'{layers}Callbacks:', *names]))
 
-# %% ../nbs/02j_learner.ipynb #1ab52a1e
+# %% ../nbs/02j_learner.ipynb #6a35f4b5
 @patch
 def get_preds(self:PlainLearner,
     *args, # What fastai's method takes
