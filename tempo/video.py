@@ -90,6 +90,7 @@ def _matrix(frame):
     m = np.frombuffer(bytes(data), np.int32)/65536
     return (m[0], m[1]), (m[3], m[4])
 
+# %% ../nbs/00f_video.ipynb #f3ec19da
 def _turn(matrix):
     "By how many degrees a player turns the pictures to the left, after it has mirrored them where it does"
     (a,b), (c,d) = matrix
@@ -121,6 +122,7 @@ def _seconds(container, stream):
         return 3600*hours+60*minutes+seconds
     return container.duration/1e6 if container.duration and alone else None
 
+# %% ../nbs/00f_video.ipynb #bdb7fe59
 def _rate(stream):
     "Frames a second as the header says or lets one guess; None where it does neither"
     return float(stream.average_rate or stream.guessed_rate or 0) or None
@@ -133,7 +135,7 @@ def _first_frame(container, stream):
         except av.FFmpegError: continue
         if frames: return frames[0]
 
-# %% ../nbs/00f_video.ipynb #6668e3be
+# %% ../nbs/00f_video.ipynb #d67b9555
 def _shape(stream, frame):
     "Width and height of what a player shows, and how it turns it; the first frame says it"
     matrix = _matrix(frame)
@@ -142,6 +144,7 @@ def _shape(stream, frame):
     if _turn(matrix)%180==90: w,h = h,w
     return w, h, matrix
 
+# %% ../nbs/00f_video.ipynb #6668e3be
 def _probe_stream(container, stream):
     "What is known of the video stream of an open file"
     fps = _rate(stream)
@@ -154,6 +157,7 @@ def _probe_stream(container, stream):
         n = sum(1 for packet in container.demux(stream) if packet.size)
     return dict(w=w, h=h, fps=fps, n=n, exact=exact, turn=_turn(matrix))
 
+# %% ../nbs/00f_video.ipynb #54cd6802
 def _probe_folder(folder):
     "What is known of a folder of frames; the first one stands for all"
     files = frame_files(folder)
@@ -250,10 +254,11 @@ class _Packets:
         # where the clock of the file is set back, ours goes on
         self.shift, self.resets = 0., []
 
-    @property
-    def n(self):
-        "How many packets there are"
-        return len(self.rows)//len(self.fields)
+# %% ../nbs/00f_video.ipynb #c470b340
+@patch(as_prop=True)
+def n(self:_Packets):
+    "How many packets there are"
+    return len(self.rows)//len(self.fields)
 
 # %% ../nbs/00f_video.ipynb #638d7547
 @patch
@@ -369,7 +374,7 @@ def timed(self:_Packets, start, usual):
     pace = steps[np.abs(steps-usual)<=usual/2].mean()*self.unit
     return abs(self.step/pace-1)>.005
 
-# %% ../nbs/00f_video.ipynb #08c67c63
+# %% ../nbs/00f_video.ipynb #33f6b41c
 @patch
 def _untold(self:_Packets, t, usual, even):
     "Which gaps between shown packets cannot be pauses: the pace is even, and no picture stands until the next"
@@ -384,6 +389,7 @@ def _beside_lost(self:_Packets, t, usual):
     near = np.abs(t['start'][1:,None]-torn) <= 16*usual
     return near.any(1)
 
+# %% ../nbs/00f_video.ipynb #08c67c63
 @patch
 def holes(self:_Packets):
     "Numbers of the shown packets before which frames are lost"
@@ -617,13 +623,15 @@ class Reading:
         if self.path.is_dir() and fps and not rate:
             raise ValueError(f"{path} holds frames without times, so fps={fps} cannot thin them. Say with rate= how many a second they are.")
 
-    def __iter__(self):
-        known = _for_decord(self.path) if self.decord and self.path.is_file() else None
-        if self.path.is_dir(): frames = self._folder()
-        else: frames = self._by_decord(*known) if known else self._by_pyav()
-        for i,picture in _nearest(frames, self.wanted):
-            yield i, to_square(picture(), self.size)
-        if self.wanted and self.fps: self.fps = min(self.fps, self.wanted)
+# %% ../nbs/00f_video.ipynb #988ee2ed
+@patch
+def __iter__(self:Reading):
+    known = _for_decord(self.path) if self.decord and self.path.is_file() else None
+    if self.path.is_dir(): frames = self._folder()
+    else: frames = self._by_decord(*known) if known else self._by_pyav()
+    for i,picture in _nearest(frames, self.wanted):
+        yield i, to_square(picture(), self.size)
+    if self.wanted and self.fps: self.fps = min(self.fps, self.wanted)
 
 # %% ../nbs/00f_video.ipynb #3d3c76ac
 @patch
