@@ -49,11 +49,13 @@ def _start(ray):
         why = ' '.join(str(e).split())
         raise RuntimeError(f"Ray did not start on this machine: {why} Start it by itself (ray start --head), or leave engine= out.") from e
 
+# %% ../nbs/00p_cluster.ipynb #8c929c51
 def _call(address):
     "Refuse an address where nobody listens, for which Ray would wait for many minutes"
     host, _, port = address.rpartition('://')[2].rpartition(':')
     if port.isdigit(): socket.create_connection((host, int(port)), timeout=10).close()
 
+# %% ../nbs/00p_cluster.ipynb #1148d0c6
 def _join(ray):
     "Connect to the cluster that is there, or start one"
     address = os.environ.get('RAY_ADDRESS')
@@ -85,6 +87,7 @@ def _seen(path, seconds):
         time.sleep(.2)
     return True
 
+# %% ../nbs/00p_cluster.ipynb #3fecd90f
 def _check_node(job, name_of, node):
     "Refuse a node that does not see the same folder and the same file, or decodes with something else"
     folder, name = os.path.split(job['dst'])
@@ -104,6 +107,7 @@ class _Progress:
         told, self.frames = self.frames, {}
         return told
 
+# %% ../nbs/00p_cluster.ipynb #8e07c2b9
 def _reporter(progress, path):
     "What a task calls with the number of frames: the first one and then one a second goes to `progress`"
     last = 0
@@ -115,6 +119,7 @@ def _reporter(progress, path):
         progress.tell.remote(path, n)
     return report
 
+# %% ../nbs/00p_cluster.ipynb #b6e31520
 def _on_node(work, name_of, job, progress):
     "A task: what became of a job, as `work` says it; 'disk' where this node is not set up for it"
     try: _check_node(job, name_of, f'node {platform.node()}')
@@ -143,15 +148,17 @@ class Cluster:
         "Cores of all nodes together"
         return max(1, int(self.ray.cluster_resources().get('CPU', 0)))
 
-    def come(self,
-        path:str, # A file that is being decoded
-    )->int: # Its frames that are written, as far as is known
-        "How far a task has come"
-        with self.lock:
-            if time.monotonic()-self.asked>_POLL:
-                with suppress(self.ray.exceptions.RayError): self.frames |= self.ray.get(self.progress.told.remote(), timeout=1)
-                self.asked = time.monotonic()
-        return self.frames.get(path, 0)
+# %% ../nbs/00p_cluster.ipynb #bb1671ae
+@patch
+def come(self:Cluster,
+    path:str, # A file that is being decoded
+)->int: # Its frames that are written, as far as is known
+    "How far a task has come"
+    with self.lock:
+        if time.monotonic()-self.asked>_POLL:
+            with suppress(self.ray.exceptions.RayError): self.frames |= self.ray.get(self.progress.told.remote(), timeout=1)
+            self.asked = time.monotonic()
+    return self.frames.get(path, 0)
 
 # %% ../nbs/00p_cluster.ipynb #287a80ca
 def _lost(ray, e, path):
@@ -163,6 +170,7 @@ def _lost(ray, e, path):
     why = str(e).strip().splitlines()[-1]
     return RuntimeError(f"{path}: the cluster gave up ({type(e).__name__}: {why}). Build again: what is whole stays.")
 
+# %% ../nbs/00p_cluster.ipynb #6e666118
 def _check_shared(job, said):
     "Refuse a folder that is not shared: a node wrote into one of its own"
     facts, file = said.get('done'), f"{job['dst']}.json"
@@ -172,7 +180,7 @@ def _check_shared(job, said):
         if there['digest']==facts['digest']: return
     raise OSError(f"{file} was written on a node and is not seen here. Give a path= on a disk that all machines share.")
 
-# %% ../nbs/00p_cluster.ipynb #e490f823
+# %% ../nbs/00p_cluster.ipynb #e8e0f8f8
 @patch
 def _end(self:Cluster, task):
     "Cancel a task, and wait until it has tidied up"
@@ -181,6 +189,7 @@ def _end(self:Cluster, task):
         ended, _ = self.ray.wait([task], timeout=10)
         if not ended: self.ray.cancel(task, force=True)
 
+# %% ../nbs/00p_cluster.ipynb #e490f823
 @patch
 def run(self:Cluster,
     job:dict, # path, dst, and what else `write_shard` takes
