@@ -422,6 +422,22 @@ def tempo_semi_sup_eval(
     run_eval(semisup_eval, path, data, against, logs, results, samples_pc=samples_pc, name=name, runs=runs, seed=seed, lr=lr,
         protocol=protocol, groups=groups, iters=iters, bs=bs, size=size, arch=arch)
 
+# %% ../nbs/09_cli.ipynb #4bc676cf
+def _to_look_at(video, size):
+    "The frames of a video: of the size that was typed, else of the largest store in the cache, else of 256 pixels"
+    from tempo.data import FrameStore, as_source
+    from tempo.stores import kept_size
+    store = as_source(video)
+    if isinstance(store, FrameStore): return store
+    return FrameStore.build(video, size=size or kept_size(video) or 256)
+
+def _write_suggested(suggested, out, names):
+    "Pictures, and folders to sort them into; where the sheet of all of them is"
+    suggested.write(out, names)
+    sheet = out/'suggested.png'
+    suggested.show().savefig(sheet, dpi=150)
+    return sheet
+
 # %% ../nbs/09_cli.ipynb #7cc24430
 @command(
     examples=(
@@ -443,18 +459,22 @@ def tempo_suggest(
 ):
     "Pick the frames that are worth a label, and write them with the folders to sort them into"
     check_files(video, backbones=[path], size=size)
-    from tempo.data import FrameStore, as_source
-    from tempo.stores import kept_size
     from tempo.suggest import check_label_folders, suggest_labels
     names, out = [c.strip() for c in classes.split(',') if c.strip()], Path(out)
     check_label_folders(out, names)
-    store = as_source(video)
-    if not isinstance(store, FrameStore): store = FrameStore.build(video, size=size or kept_size(video) or 256)
-    suggested = suggest_labels(store, path, n, seed=seed)
-    suggested.write(out, names)
-    sheet = out/'suggested.png'
-    suggested.show().savefig(sheet, dpi=150)
+    suggested = suggest_labels(_to_look_at(video, size), path, n, seed=seed)
+    sheet = _write_suggested(suggested, out, names)
     print(f"wrote {n} pictures to {out/'unsorted'} (all of them: {sheet}). Move each to {out/'train'}/<class>/")
+
+# %% ../nbs/09_cli.ipynb #94f0bdd2
+def _say_split(sides, out, grouped):
+    "How near the shares came, and how many groups are on either side"
+    n = sum(map(len, sides))
+    said = [f'{len(s)} of {n} stills ({len(s)/n:.1%})' for s in sides]
+    print(f'wrote {out}: {said[0]} to train/, {said[1]} to val/')
+    if not grouped: return
+    counts = [len(set(s.groups)) for s in sides]
+    print(f'groups: {counts[0]} in train/, {counts[1]} in val/')
 
 # %% ../nbs/09_cli.ipynb #fb25a1af
 @command(
@@ -475,12 +495,7 @@ def tempo_split(
     from tempo.evaldata import load_eval_data
     from tempo.splits import split_stills
     sides = split_stills(folder, out, groups=groups_of(groups), val=val, seed=seed, size=16)
-    n = sum(map(len, sides))
-    said = [f'{len(s)} of {n} stills ({len(s)/n:.1%})' for s in sides]
-    print(f'wrote {out}: {said[0]} to train/, {said[1]} to val/')
-    if groups:
-        counts = [len(set(s.groups)) for s in sides]
-        print(f'groups: {counts[0]} in train/, {counts[1]} in val/')
+    _say_split(sides, out, groups)
     # warns of near duplicates
     load_eval_data(out, 64, masks=False)
 
@@ -523,6 +538,11 @@ def tempo_classify(
     print(f'wrote {c.save(out)}: {c}')
     if onnx: print(f'wrote {c.export_onnx(onnx)}')
 
+# %% ../nbs/09_cli.ipynb #019eac47
+def _several(videos):
+    "The places that were typed, as a list"
+    return [videos] if Path(videos).exists() else str(videos).split(',')
+
 # %% ../nbs/09_cli.ipynb #24cc2b0a
 @command(
     examples=(
@@ -544,8 +564,7 @@ def tempo_predict(
 ):
     "Label video with a classifier: frames, segments, a timeline"
     from tempo.predict import label_videos
-    several = [videos] if Path(videos).exists() else str(videos).split(',')
-    found = label_videos(classifier, several, out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
+    found = label_videos(classifier, _several(videos), out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
     for labels in found: print(labels)
     print(f"wrote {out}, its segments and its timeline{f', {video}' if video else ''}")
 
@@ -724,6 +743,17 @@ def _is_store(videos):
     from tempo.data import FrameStore, as_source
     return isinstance(as_source(videos), FrameStore)
 
+# %% ../nbs/09_cli.ipynb #ef6348c1
+def _outcome(found, several):
+    "Say what came of a run; returns which of its last lines follows"
+    print(found)
+    labels = found.folder/'labels'
+    if not labels.exists() or found.classifier: return found.verdict
+    print(f"frames to label: {labels/'unsorted'} (all of them: {labels/'suggested.png'}). "
+          'Evaluation and classifier come with the stills.')
+    # a store is no video to label on
+    return 'to label, as run.toml says' if Path(several[-1]).suffix=='.toml' or _is_store(several) else 'to label'
+
 # %% ../nbs/09_cli.ipynb #ce3d6d63
 @command(
     examples=(
@@ -777,18 +807,13 @@ def tempo_run(
     seed:int=None, # Of pairs, projector and augmentation; default: 42
 ):
     "Pilot, training, evaluation, classifier and report in one folder, with a verdict"
-    several = [videos] if Path(videos).exists() else str(videos).split(',')
+    several = _several(videos)
     check_files([v for v in several if Path(v).suffix!='.toml'], data, [weights], size)
     from tempo.workflow import run
     settings = dict(data=data, labels=labels, classes=classes, groups=groups_of(groups), val=val, pilot_steps=pilot_steps, runs=runs)
     settings |= dict(arch=arch, weights=weights, size=size, proximity=proximity and distance(proximity), bs=bs, seed=seed)
     found = run(several, out, **said(recipe, **settings, epochs=epochs, steps=steps))
-    print(found)
-    if not (found.folder/'labels').exists() or found.classifier: return found.verdict
-    print(f"frames to label: {found.folder/'labels'/'unsorted'} (all of them: {found.folder/'labels'/'suggested.png'}). "
-          'Evaluation and classifier come with the stills.')
-    # a store is no video to label on
-    return 'to label, as run.toml says' if Path(videos).suffix=='.toml' or _is_store(several) else 'to label'
+    return _outcome(found, several)
 
 # %% ../nbs/09_cli.ipynb #982895fe
 @command(
