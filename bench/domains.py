@@ -12,8 +12,8 @@ apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` ar
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
 with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
 size that has no ImageNet weights; it learns alone, or from Lite2 as well. `jpeg` is the default out of a store of JPEG
-pictures. `pilot` is `tempo.pilot`: what it says with
-labelled stills, and without. What `--out` already holds is not trained again.
+pictures. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out` already holds is not
+trained again.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
   with cuts for fades. `half seconds`: the subject changes twice a second.

@@ -4,9 +4,8 @@ fine-tuning.
     python bench/labels.py [--data ../shared/data] [--models /tmp/models] [--only train,linear,finetune,bn] [--seeds
         42,1,2] [--out results/labels.jsonl]
 
-Trains EfficientNet-Lite0 from its ImageNet weights with the defaults of `train_tempo`, for 345 steps of 96 pairs at 96
-pixels, on `asl24_video/clips` (29 clips) and on `asl10/video.mp4` alone (one video), each with the seeds given, where
-`--models` does not hold them yet. Then
+Trains EfficientNet-Lite0 from its ImageNet weights on `asl24_video/clips` (29 clips, 500 steps) and on
+`asl10/video.mp4` alone (one video, 100 steps), each with the seeds given, where `--models` does not hold them yet. Then
 `compare` measures a random network, the ImageNet start and all of them on three data sets, on the same ten draws of the
 labelled stills: `linear` with both protocols, `finetune` with the strong one (the first seed only: a backbone and data
 set take up to ten minutes on two cores), `bn` the same from the ImageNet start with BatchNorm's statistics learning
@@ -26,7 +25,7 @@ from tempo.semisup import semisup_eval
 from common import parser
 
 SIZE = 96
-VIDEO = dict(clips='asl24_video/clips', asl10='asl10/video.mp4')
+VIDEO = dict(clips=('asl24_video/clips', 500), asl10=('asl10/video.mp4', 100))     # source, steps
 DATA = ('asl24_video','asl24','asl10')
 FINETUNE = dict(asl24_video=([1,5,20], ['clips']), asl24=([1,5], ['clips']),
     asl10=([1,5], ['clips','asl10']))   # labels per class; which trainings
@@ -37,11 +36,12 @@ def train(args):
     "The trainings, where they are not there yet: name → file"
     models = {}
     for seed in args.seeds.split(','):
-        for video,source in VIDEO.items():
+        for video,(source,steps) in VIDEO.items():
             f = args.models/f'tempo-{video}-{seed}.safetensors'
             models[f'Tempo on {video}, seed {seed}'] = f
             if 'train' not in args.only or f.exists(): continue
-            train_tempo(args.data/source, LITE0, bs=96, size=SIZE, steps=345, seed=int(seed), out=f)
+            train_tempo(args.data/source, LITE0, proximity=15, bn=True, average=.85, bs=96, size=SIZE, steps=steps,
+                seed=int(seed), out=f)
     return models
 
 def keep(compared, args, *what):

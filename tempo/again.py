@@ -35,6 +35,7 @@ class Again(Callback):
         "Whether this is a second training, and with which pairs"
         self.since, self.close = sd['since'], sd['close']
 
+# %% ../nbs/02k_again.ipynb #b1a5e011
 @patch
 def after_pred(self:Again):
     "The rate of this batch, as the schedule has set it, is lowered"
@@ -73,7 +74,8 @@ def begin_again(self:Again):
 
 # %% ../nbs/02k_again.ipynb #b1a5e008
 @patch
-def __repr__(self:Again):
+def describe(self:Again)->str: # One line
+    "What happened, and how training goes on"
     if self.since is None: return 'features have not collapsed'
     how = f'{SLOWER:.0%} of the learning rate' + (', and close pairs' if self.close else '')
     return f'features had collapsed at step {self.since}: training begins again, with {how}'

@@ -392,7 +392,7 @@ def _fit_or_keep(learn, config, save):
         if not hasattr(learn, 'again'): raise
     if learn.again.since is not None: return _keep_start(learn)
     learn.again.begin_again()
-    print(learn.again, flush=True)
+    print(learn.again.describe(), flush=True)
     if save: save.path.unlink(missing_ok=True)      # of the training that collapsed
     _fit_or_keep(learn, config, save)
 
