@@ -131,6 +131,7 @@ def main():
         use_them()
         vouch()
         print('all four recipes work')
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    finally:
+        if 'LEAVE_FILES' not in os.environ: shutil.rmtree(tmp, ignore_errors=True)      # `.ci/run` deletes all at its end
 
 if __name__=='__main__': main()

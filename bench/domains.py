@@ -13,7 +13,8 @@ steps are fewer, so that a training takes as long on a CPU as Lite0's. With `tea
 with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
 size that has no ImageNet weights; it learns alone, or from Lite2 as well. `jpeg` is the default out of a store of JPEG
 pictures. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out` already holds is not
-trained again.
+trained again. How far the weights go is decided after a training, so `--weigh 1` trains nothing: it decides that anew for
+the rows of `--out`, by the code at hand, and takes what was measured there.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
   with cuts for fades. `half seconds`: the subject changes twice a second.
@@ -36,10 +37,12 @@ from tempo.backbones import LITE0, LITES, create_backbone
 from tempo.cuts import split_cuts
 from tempo.data import FrameStore
 from tempo.linear_eval import linear_eval
+from tempo.evidence import TRUSTED, share_of
 from tempo.pilot import judge_evidence, pilot
 from tempo.pretrain import TrainConfig, train_tempo
-from tempo.rows import add_row, load_rows
+from tempo.rows import add_row, code_version, load_rows
 from tempo.stills import labelled
+from tempo.utils import write_atomic
 from common import accuracies, named, parser, side_by_side
 
 SHORT = dict(steps=345, bs=96, size=96)
@@ -152,6 +155,28 @@ def one(domain, setting, seed):
     add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
         accs=accs, seconds=round(time.perf_counter()-t), **row)
 
+def decided_share(e):
+    "How far the code at hand lets weights go, from the evidence of a row"
+    if e.get('collapsed') or e['before'] is None: return 0.
+    return share_of(e['low'], e['high'], e['seconds'], second=e.get('second', False), doubtful=e['before']<TRUSTED)
+
+def weigh(row):
+    "The row with its weights where the code at hand puts them; they must have been measured there"
+    e = row.get('evidence')
+    if not e: return row
+    share = decided_share(e)
+    if abs(share-e['share'])<.002: return row                # the row has rounded numbers
+    if str(share) not in row['accs']:
+        which = f"{row['domain']}:{row['setting']}, seed {row['seed']}"
+        sys.exit(f'{which}: weights at {share} were not measured. Take the row out and train again')
+    accs = row['accs'] | dict(kept=row['accs'][str(share)])
+    return row | dict(accs=accs, evidence=e | dict(share=share), weighed=code_version())
+
+def weigh_all():
+    "The rows of the results file, weighed by the code at hand"
+    lines = [json.dumps(weigh(row)) for row in load_rows(args.out)]
+    write_atomic(args.out, '\n'.join(lines)+'\n')
+
 def left_to_do():
     "Jobs (domain, setting, seed) that the results file does not hold yet, seed by seed"
     rows = load_rows(args.out) if args.out.exists() else []
@@ -165,10 +190,11 @@ def left_to_do():
 
 if __name__=='__main__':
     rows = Path(__file__).resolve().parent.parent/'results'/'domains.jsonl'
-    p = parser(__doc__, data=Path('../shared/data'), only=','.join(DOMAINS), seeds='42,1,2', jobs=2, full=0, out=rows)
+    p = parser(__doc__, data=Path('../shared/data'), only=','.join(DOMAINS), seeds='42,1,2', jobs=2, full=0, out=rows, weigh=0)
     p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.one: one(*args.one)
+    elif args.weigh: weigh_all()
     else:
         failed = side_by_side(__file__, left_to_do(), args.jobs)
         if failed: sys.exit(f'{failed} failed')
