@@ -303,10 +303,14 @@ def _load_state(self:Checkpoint):
     unfit = [k for k,kind in _KINDS.items() if not isinstance(self.state.get(k, ...), kind)]
     if unfit: raise ValueError(f"it holds no usable {', '.join(unfit)}")
     if len(self.state['rng'])<=rank_distrib(): raise ValueError('it holds no random state of this process')
+    saved, mine = self.state['callbacks'], self._with_state()
+    others = sorted(set(saved)-set(mine))
+    if others: raise ValueError(f"it holds the state of {', '.join(others)}, which this run has not")
+    mute = [name for name in saved if not hasattr(type(mine[name]), 'load_state_dict')]
+    if mute: raise ValueError(f"{', '.join(mute)} has no load_state_dict")
     self._net().load_state_dict(self.state['model'])
     self.opt.load_state_dict(to_device(self.state['opt'], self.dls.device))
-    saved = self.state['callbacks']
-    for name,cb in self._with_state().items():
+    for name,cb in mine.items():
         if name in saved: cb.load_state_dict(saved[name])
     self.good = self.state['train_iter']
 

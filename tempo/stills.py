@@ -35,7 +35,8 @@ class Stills:
     def __len__(self): return len(self.labels)
     def __repr__(self):
         h,w = self.images.shape[1:3]
-        known = '' if self.groups is None else f', {len(set(self.groups))} groups'
+        n = 0 if self.groups is None else len(set(self.groups))
+        known = f", {n} group{'s'*(n>1)}" if n else ''
         return f'Stills: {len(self)} pictures of {h}×{w}, {len(self.classes)} classes{known}'
 
 # %% ../nbs/00g_stills.ipynb #d7a76fb3
