@@ -224,6 +224,7 @@ def _from_torchvision(arch, pretrained):
     net = torchvision.models.get_model(arch, weights=weights, **more)
     return _without_aux(net) if hasattr(net, 'aux_logits') else net, IMAGENET_MEAN, IMAGENET_STD
 
+# %% ../nbs/02a_backbones.ipynb #02d06060
 def _from_timm(arch, pretrained):
     "A classifier of timm; a transformer takes pictures of any size where it can"
     try: return timm.create_model(arch, pretrained=pretrained, dynamic_img_size=True)
@@ -237,6 +238,7 @@ def _lite(arch, pretrained):
     if wheel: _load_lite(net, arch)
     return net, (127/255,)*3, (128/255,)*3
 
+# %% ../nbs/02a_backbones.ipynb #c81c3075
 def _classifier(arch, pretrained):
     "The whole classifier, its mean and its standard deviation"
     if arch in torchvision.models.list_models(module=torchvision.models): return _from_torchvision(arch, pretrained)
@@ -314,6 +316,7 @@ def _own_size(net):
     made_for = getattr(net, 'pretrained_cfg', None) or {}
     return made_for.get('input_size', (None,))[-1]
 
+# %% ../nbs/02a_backbones.ipynb #73e493b2
 def _try_out(backbone, size):
     "What is wrong with two pictures of this size, in training mode and backwards; None where nothing is"
     net = copy.deepcopy(backbone).cpu().float().train().requires_grad_(True)
@@ -327,6 +330,7 @@ def _try_out(backbone, size):
             out.float().sum().backward()
     except Exception as e: return _one_line(e)
 
+# %% ../nbs/02a_backbones.ipynb #26a50975
 def check_backbone(
     backbone:Backbone, # Is left as it is
     size:int, # Side of the pictures (pixels)
@@ -597,6 +601,7 @@ def _read_or_refuse(path):
         why = f"{path} cannot be read as weights ({type(e).__name__}). Is it whole, and does it end in .safetensors or .pth?"
         raise ValueError(why) from e
 
+# %% ../nbs/02a_backbones.ipynb #a72beb0b
 def _check_read(head, sd, digest):
     "Refuse tensors that are none, that are not what was written, or that are not finite"
     if not isinstance(head, str): raise ValueError('its header is not one that Tempo wrote')
@@ -607,6 +612,7 @@ def _check_read(head, sd, digest):
     bad = not_finite(sd)
     if bad: raise ValueError(f'{bad}, so it is of no use')
 
+# %% ../nbs/02a_backbones.ipynb #0ab78879
 def _unwrapped_names(sd):
     "Names as they are without `torch.compile` and DataParallel, which earlier versions left in"
     return {re.sub(r'(^|\.)_orig_mod\.', r'\1', k).removeprefix('module.'): v for k,v in sd.items()}

@@ -149,6 +149,7 @@ def _file_annotations(file):
     "The annotations of a mask file, with those of 255: the whole folder says whether that is void"
     return [_annotation(mask, cls, crowd) for cls,mask,crowd in instances(file, void=False)]
 
+# %% ../nbs/05a_coco.ipynb #e94b04e2
 def _one_each(pairs, what):
     "A dict of pairs; an error where two of them have one key"
     out = {}
@@ -157,6 +158,7 @@ def _one_each(pairs, what):
         out[k] = v
     return out
 
+# %% ../nbs/05a_coco.ipynb #955b96c0
 def _from_masks(images, masks):
     "The pictures of a folder of mask files: [(picture, [annotation …])]"
     files = _one_each(((f.relative_to(masks).parent/mask_stem(f), f) for f in mask_files(masks)), 'the mask of')

@@ -47,6 +47,7 @@ def _values(a):
     small = a.dtype.kind in 'bui' and a.max()<2**16
     return (np.flatnonzero(np.bincount(a.ravel())) if small else np.unique(a)).tolist()
 
+# %% ../nbs/00h_masks.ipynb #93240152
 def _extremes(a):
     "The smallest and the largest value among each inner pixel and its eight neighbours"
     lo = hi = a
@@ -67,6 +68,7 @@ def _soft_ids(a, ids):
     soft = [i for i in ids if i not in solid and 2*(between==i).sum()>=(inner==i).sum()>0]
     return len(soft), len(solid)
 
+# %% ../nbs/00h_masks.ipynb #a1157643
 def _refuse_soft(a, file):
     "An error if ids of a mask come from soft edges or from scaling; Cityscapes' own files are exact"
     ids = _values(a)

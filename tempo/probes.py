@@ -346,6 +346,7 @@ def _without_own(s, groups):
     of = torch.as_tensor(of, device=s.device)
     return s.masked_fill(of[:,None]==of, -torch.inf)
 
+# %% ../nbs/02b_probes.ipynb #23de4620
 def knn_accs(
     train, # (N,F) features of the labelled stills
     y, # (N,) their class indices

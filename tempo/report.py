@@ -260,6 +260,7 @@ def _check_draws(base, ours):
     if _draws_of(base)!=_draws_of(ours):
         raise ValueError(f"{ours.name} and {base.name} were not measured on the same draws: give both the same data, samples_pc, runs and seed")
 
+# %% ../nbs/03a_report.ipynb #9d9c1e89
 # the groups of the stills, as far as one of the results knows them
 def _groups_of(*results):
     return next((r.groups for r in results if r.groups is not None), None)
@@ -321,6 +322,7 @@ def pool_trainings(
     about = {k: trainings[0].info[k] for k in ('data','seed') if k in trainings[0].info}
     return EvalResult(np.stack([r.accs.mean(1) for r in trainings], 1), ns[0], name, info=about)
 
+# %% ../nbs/03a_report.ipynb #7ec23a09
 def _gain(start, ours, k): # a line of the table, of the k-th number of labels
     gains = ours.accs[k]-start.accs[k].mean()
     return {

@@ -41,12 +41,14 @@ def _usual(d, j, groups, labels):
     usual = min(_median(d[other]), _median(d[other&same_class]))
     return usual if np.isfinite(usual) else 0
 
+# %% ../nbs/00k_splits.ipynb #06ba5f75
 def _distances(b, a):
     "Euclidean distances (len(b),len(a))"
     lengths = [np.square(x).sum(1) for x in (b,a)]
     squares = np.add.outer(*lengths) - 2*b@a.T
     return np.sqrt(squares.clip(0))
 
+# %% ../nbs/00k_splits.ipynb #a7c11760
 def _nearest(train, test, features):
     "For each test still: the training still that is nearest, and its distance as a share of what is usual"
     a, b = (np.asarray(features(s.images), np.float32) for s in (train, test))
@@ -143,6 +145,7 @@ def _part(stills, keep):
     images = stills.images.part(keep) if isinstance(stills.images, PictureFiles) else stills.images[keep]
     return Stills(images, stills.labels[keep], stills.classes, files, groups)
 
+# %% ../nbs/00k_splits.ipynb #7dec97a9
 def split_stills(
     folder, # A folder with one folder of pictures for each class
     # A new folder, which gets `train/<class>/`, `val/<class>/`
