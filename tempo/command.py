@@ -165,6 +165,7 @@ def _prepare_process():
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')
     signal.signal(signal.SIGTERM, _terminate)
 
+# %% ../nbs/00i_command.ipynb #5049b8cd
 def _prepare_streams(quiet):
     "Bars as lines where nobody watches, and no bars where nobody wants any"
     if quiet: os.environ['TQDM_DISABLE'] = '1'
@@ -173,6 +174,7 @@ def _prepare_streams(quiet):
         if stream is None or (stream.isatty() and not quiet): continue
         setattr(sys, name, LogLines(stream, float('inf') if quiet else 60.))
 
+# %% ../nbs/00i_command.ipynb #238d5651
 def _is_program(frame):
     "Whether `frame` is the file that Python was started with, as a console script is"
     return frame.f_globals.get('__name__')=='__main__' and '__file__' in frame.f_globals
@@ -202,6 +204,7 @@ def _typed(argv, name):
         if '--resume' not in (before, word.partition('=')[0]): words.append(word)
     return shlex.join(words)
 
+# %% ../nbs/00i_command.ipynb #fe76cd46
 @contextmanager
 def _last_line(f):
     "Ctrl-C, SIGTERM and refusals end `f` with one line"

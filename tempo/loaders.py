@@ -71,6 +71,7 @@ def fits_on(
     if not on_gpu(device): return False
     return int(np.prod(frames.shape)) <= share*torch.cuda.mem_get_info(device)[0]
 
+# %% ../nbs/01b_loaders.ipynb #c683b742
 class FramesOn:
     "All frames in one tensor on a device; indexing is one operation there"
     def __init__(self,
