@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from .command import command
 from .pictures import open_image
 from .data import FrameStore
-from .backbones import cached_features
+from .video import find_sources
+from .backbones import cached_features, get_backbone
 from .probes import probe_head, unit_features
 from .classifier import closest_calls, held_back_scores, share_interval
 from .suggest import look_through, typical
@@ -593,7 +594,9 @@ def tempo_label(
     need_server()
     if candidates<2: raise ValueError(f"candidates={candidates}: give at least 2")
     listen(host, port).close()
+    find_sources(video)
+    backbone = get_backbone(path)
     with _alone(Path(out)):
         store = FrameStore.build(video, size=size, fps=fps)
-        lab = Labelling(store, path, out, candidates=candidates, seed=seed)
+        lab = Labelling(store, backbone, out, candidates=candidates, seed=seed)
         serve(lab, host, port)

@@ -102,8 +102,10 @@ def check_files(
         raise FileNotFoundError(f"{data} is no folder. Stills go to {data}/train/<class>/ and {data}/val/<class>/.")
     if video is None: return
     from tempo.data import FrameStore, as_source
-    from tempo.video import find_sources
-    if not isinstance(as_source(video, size=size, rate=rate), FrameStore): find_sources(video)
+    from tempo.video import find_sources, probe_video
+    if isinstance(as_source(video, size=size, rate=rate), FrameStore): return
+    # the first one says what kind of thing was given
+    for first in find_sources(video)[:1]: probe_video(first)
 
 # %% ../nbs/09_cli.ipynb #22ed2c07
 def stills_list(
@@ -244,9 +246,9 @@ def tempo_train(
         'tempo_pilot clips/',
         'tempo_pilot clips/ --data stills/ --minutes 5'),
     then={
-        'yes': 'tempo_train {video}',
+        'yes': 'tempo_train {video}{--arch}{--weights}{--size}{--proximity}{--recipe}{--bs}{--epochs}{--steps}{--seed}{--rate}',
         'no': 'tempo_linear_eval --path {weights} --data STILLS',
-        'not enough evidence': 'tempo_suggest {video} --n 50, and with labels: tempo_pilot {video} --data labels'})
+        'not enough evidence': 'tempo_suggest {video} --n 50, and with labels: tempo_pilot {video} --data labels{--arch}{--size}'})
 def tempo_pilot(
     # A video, a folder of videos or of frames, or a store:
     # its folder, or where it lies, such as s3://bucket/store
@@ -548,7 +550,7 @@ def _several(videos):
     examples=(
         'tempo_predict classifier.safetensors clips/',
         'tempo_predict classifier.safetensors new.mp4 --out new.csv --video labelled.mp4'),
-    then='tempo_suggest {videos} --n 50 for more labels where the answers are wrong')
+    then='where answers are wrong, more labels help: tempo_label {videos} --out STILLS, then tempo_classify once more')
 def tempo_predict(
     classifier:str, # File that tempo_classify wrote
     # A video, a folder of videos or a folder of frames; several with commas between

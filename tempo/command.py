@@ -7,7 +7,7 @@ __all__ = ['GROUPS', 'EXIT_CODES', 'spell_flags', 'command_parser', 'LogLines', 
            'late_command', 'completion_script']
 
 # %% ../nbs/00i_command.ipynb #2a6225e6
-import argparse, ast, copy, functools, importlib, importlib.util, inspect, os, re, shlex, shutil, signal, sys, time, warnings
+import argparse, ast, copy, difflib, functools, importlib, importlib.util, inspect, os, re, shlex, shutil, signal, sys, time, warnings
 from contextlib import contextmanager
 from pathlib import Path
 import fastcore, tempo
@@ -74,6 +74,16 @@ def _epilog(f, prog):
     return _as_typed('\n'.join([*examples, EXIT_CODES]), prog)
 
 # %% ../nbs/00i_command.ipynb #dc2c70c2
+def _refuse(p, message):
+    "End with what is wrong; a word that no flag is called may be one that is mistyped, or a part of a name"
+    unknown = message.partition('unrecognized arguments: ')[2].split()
+    if unknown:
+        flag = unknown[0].partition('=')[0]
+        near = difflib.get_close_matches(flag, p._option_string_actions, n=1)
+        if near: message = f'{flag} is unknown. Did you mean {near[0]}?'
+        elif not flag.startswith('-'): message = f'{message}. A name with a space in it stands in quotes'
+    argparse.ArgumentParser.error(p, message)
+
 def command_parser(
     f, # A function with documented parameters, or a command
     prog:str=None, # How it was called; None: the function's name
@@ -86,6 +96,7 @@ def command_parser(
     p.usage = ' '.join(['%(prog)s', *places, '[flags]'])
     _in_groups(p)
     p.add_argument('--version', action='version', version=f'tempo {tempo.__version__}')
+    p.error = functools.partial(_refuse, p)
     p.add_argument('--quiet', action='store_true', help='No progress and no hints: results, warnings and errors alone')
     return p
 
@@ -227,7 +238,10 @@ def _next_words(f, given, prog, answer=None):
     then = getattr(f, 'then', None)
     if isinstance(then, dict): then = then.get(answer)
     if not then or os.environ.get('RANK', '0')!='0': return None
-    quoted = {k: shlex.quote(str(v)) for k,v in given.items()}
+    # a folder as typed may end in a slash
+    quoted = {k: shlex.quote(str(v).rstrip('/') or str(v)) for k,v in given.items()}
+    defaults = {k: p.default for k,p in inspect.signature(f).parameters.items()}
+    quoted |= {f'--{k}': '' if given[k]==defaults.get(k) else f' --{k} {v}' for k,v in quoted.items()}
     return f'next: {_as_typed(then.format(**quoted), prog)}'
 
 def _run(f, call):
@@ -250,7 +264,8 @@ def command(
     # was stopped; so it is where `resume` is a parameter
     goes_on:bool=False,
     # What one types next, or {what the function returns: what one
-    # types next}; `{out}` stands for the value of that parameter
+    # types next}; `{out}` stands for the value of that parameter,
+    # and `{--out}` for the flag with its value, where that is not the default
     then=None,
 # `f`, which reads its parameters from the command
 # line where it is called without any by a program

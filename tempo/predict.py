@@ -208,7 +208,7 @@ class Labels:
     def __len__(self): return len(self.frames)
     def __repr__(self):
         n = len(self.segments())
-        return f'Labels: {len(self)} frames of {self.path.name}, {n} segments'
+        return f"Labels: {len(self)} frames of {self.path.name}, {n} segment{'s'*(n!=1)}"
     def names(self,
         smoothed:bool=True, # In view of all frames; False: each frame by itself
     )->np.ndarray: # (T,) class names

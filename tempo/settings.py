@@ -274,6 +274,10 @@ def _check_out(out):
     can_be_made = out.parent.exists() or out.parent.parent.exists()
     if out.is_dir() or not can_be_made: raise ValueError(f"out={name!r} cannot be written: make its folder first")
 
+def _check_size(config):
+    "At least one pixel"
+    if config.size<1: raise ValueError(f"size={config.size}: give the side of the frames in pixels, such as 128")
+
 def _check_looks(config):
     "Once or twice"
     if config.looks not in (1,2): raise ValueError(f"looks={config.looks}: give 1, or 2 to look again on the way")
@@ -325,6 +329,7 @@ def check(self:TrainConfig):
     check_schedule(self.schedule, self.warmup)
     check_bs(self.bs, max(num_distrib(),1))
     _check_length(self)
+    _check_size(self)
     _check_looks(self)
     _check_average(self)
     LearnerConfig.check(self)

@@ -270,7 +270,7 @@ def _two_folders(data, test):
     train_dir = _first_folder(data, 'train', 'train-*')
     test_dir = _first_folder(data, test) if test else _first_folder(data, 'val', 'test', 'test-*')
     if train_dir is None: raise ValueError(f"{data} has no train/ folder. Stills go to {data}/train/<class>/.")
-    if test_dir is None: raise ValueError(f"{data} has no {test or 'val/ or test'}/ folder to measure on. tempo_split {data} OUT makes both sides.")
+    if test_dir is None: raise ValueError(f"{data} has no {test or 'val/ or test'}/ folder to measure on. tempo_split {train_dir} OUT makes both sides.")
     return train_dir, test_dir
 
 # %% ../nbs/00g_stills.ipynb #6fe28f0a

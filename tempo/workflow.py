@@ -166,9 +166,10 @@ def _labels_came(before, wanted):
 def _open_folder(out, settings):
     "Make the folder of a run, or find it as it was; refuse one that is about something else"
     file, wanted = out/'run.toml', _given(settings)
-    if not file.exists():
-        if out.is_dir() and any(out.iterdir()): raise FileExistsError(f'{out} holds files and no run.toml. Give a new folder.')
-        return write_atomic(file, _toml(settings))
+    made = [f for f in out.iterdir() if f!=file and not f.name.startswith('.')] if out.is_dir() else []
+    # what asked for something else and made nothing binds nobody
+    if not made: return write_atomic(file, _toml(settings))
+    if not file.exists(): raise FileExistsError(f'{out} holds files and no run.toml. Give a new folder.')
     before, new = read_run(file), []
     if _labels_came(before, wanted): new = _OF_LABELS
     for k in sorted((before|wanted).keys()-set(new)):
