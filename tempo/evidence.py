@@ -167,7 +167,7 @@ def __repr__(self:Evidence):
     before, after = self.before.mean(), self.after.mean()
     gain = mean_interval(*self.gain, digits=3, scale=1, sign=True)
     return (f"stretches are told apart with {before:.3f} before training and {after:.3f} after it (1 is perfect, .5 is chance), "
-            f"{gain}, by {self.seconds/60:.1f} minutes of video: weights go {self.share:.2f} of the way")
+            f"{gain}, by {self.seconds/60:.1f} minutes of video: weights go {self.share:.2f} of the way from the start")
 
 # %% ../nbs/02g_evidence.ipynb #679fb9c6
 def _stays(look): # for how long the picture stays, as a look at the video wrote it down

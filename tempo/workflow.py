@@ -132,7 +132,7 @@ def _video_verdict(meta):
     nothing = dict(verdict='no labels', kept='trained')
     if not e.get('stretches'): return nothing | dict(words='no labels were given, and the video alone says nothing: label some stills to know')
     gain = mean_interval(e['gain'], e['low'], e['high'], digits=3, scale=1, sign=True)
-    share = f"the weights went {e['share']:.2f} of the way"
+    share = f"the weights went {e['share']:.2f} of the way from the start"
     return nothing | dict(words=f'no labels were given; stretches of the video are told apart better by {gain}, so {share}')
 
 # %% ../nbs/08d_run.ipynb #82488f86
