@@ -23,7 +23,7 @@ from .data import FrameStore, as_source
 from .rows import add_row, load_rows, rows_of
 from .statistics import mean_interval
 from .backbones import load_backbone, save_backbone
-from .checkpoint import seeded
+from .checkpoint import only_run, seeded
 from .report import as_result, compare, plot_efficiency, show_differences
 from .pretrain import TrainConfig, train_tempo
 from .linear_eval import linear_eval
@@ -481,8 +481,11 @@ def run(
     source = _source(asked)
     _check(source, *(asked.get(k) for k in ('data','labels','classes')))
     how, out = _how(asked, source), Path(out)
+    if out.is_file(): raise FileExistsError(f'{out} is a file. Give a folder.')
     r = Run(out, config=TrainConfig(**how, out=out/'trained.safetensors'))
     r.config.check()
-    _open_folder(out, asked)
-    _steps(r, source, asked, how)
+    out.mkdir(parents=True, exist_ok=True)
+    with only_run(out/'run.toml'):
+        _open_folder(out, asked)
+        _steps(r, source, asked, how)
     return r
