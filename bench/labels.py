@@ -4,8 +4,8 @@ fine-tuning.
     python bench/labels.py [--data ../shared/data] [--models /tmp/models] [--only train,linear,finetune,bn] [--seeds
         42,1,2] [--out results/labels.jsonl]
 
-Trains EfficientNet-Lite0 from its ImageNet weights on `asl24_video/clips` (29 clips, 500 steps) and on
-`asl10/video.mp4` alone (one video, 100 steps), each with the seeds given, where `--models` does not hold them yet. Then
+Trains EfficientNet-Lite0 from its ImageNet weights by the defaults on `asl24_video/clips` (29 clips, 500 steps) and
+on `asl10/video.mp4` alone (one video, 100 steps), each with the seeds given, where `--models` does not hold them yet. Then
 `compare` measures a random network, the ImageNet start and all of them on three data sets, on the same ten draws of the
 labelled stills: `linear` with both protocols, `finetune` with the strong one (the first seed only: a backbone and data
 set take up to ten minutes on two cores), `bn` the same from the ImageNet start with BatchNorm's statistics learning
@@ -40,8 +40,7 @@ def train(args):
             f = args.models/f'tempo-{video}-{seed}.safetensors'
             models[f'Tempo on {video}, seed {seed}'] = f
             if 'train' not in args.only or f.exists(): continue
-            train_tempo(args.data/source, LITE0, proximity=15, bn=True, average=.85, bs=96, size=SIZE, steps=steps,
-                seed=int(seed), out=f)
+            train_tempo(args.data/source, LITE0, bs=96, size=SIZE, steps=steps, seed=int(seed), out=f)
     return models
 
 def keep(compared, args, *what):
