@@ -60,9 +60,11 @@ def _floors(images, masks):
     edges = relevance_share(edge_maps(images), masks)
     return dict(area=float(wide_masks(masks).mean()), edges=float(np.nanmean(edges)))
 
+# %% ../nbs/07_explain.ipynb #eb671493
 def _still_name(file): # such as 'A/IMG_0217.png'
     return f'{Path(file).parent.name}/{Path(file).name}'
 
+# %% ../nbs/07_explain.ipynb #5dcf6577
 def relevance_of(
     model:nn.Sequential, # Backbone and head, as `classifier` makes them
     stills:Stills, # To measure on
@@ -122,10 +124,12 @@ def _significant(a, digits=4):
     "Numbers rounded to so many significant digits"
     return np.array([float(f'{x:.{digits}g}') for x in a])
 
+# %% ../nbs/07_explain.ipynb #5ab7c08f
 def _json_list(a):
     "A list in which None stands for NaN, which JSON does not know"
     return [None if np.isnan(x) else x for x in np.asarray(a, float).tolist()]
 
+# %% ../nbs/07_explain.ipynb #c7c8da4a
 @patch
 def save(self:Relevance,
     path, # A .jsonl file
@@ -138,6 +142,7 @@ def save(self:Relevance,
     means = dict(mean=round(self.mean, 4), accuracy=round(self.accuracy, 4))
     return add_row(path, **row | more | means | dict(kind='relevance'))
 
+# %% ../nbs/07_explain.ipynb #6d70c8b2
 def as_relevance(
     row:dict, # A row that `Relevance.save` wrote
 )->Relevance:
@@ -162,6 +167,7 @@ def _check_alike(base, ours):
     advice = 'give both the same architecture, data, size, protocol and ignore_bias'
     raise ValueError(f"{ours.name} and {base.name} were not measured on the same stills under the same rules: {advice}")
 
+# %% ../nbs/07_explain.ipynb #737196d2
 def _difference_line(label, base, ours, field):
     "Both means and the paired difference with its interval, over the stills that have both"
     a, b = getattr(base, field), getattr(ours, field)
@@ -173,6 +179,7 @@ def _difference_line(label, base, ours, field):
     interval = dict(difference=mean, low=mean-half, high=mean+half)
     return line | means | interval | dict(higher=int((d>0).sum()))
 
+# %% ../nbs/07_explain.ipynb #d2dc5c05
 def relevance_difference(
     base:Relevance, # Against whom
     ours:Relevance, # On the same stills
@@ -195,6 +202,7 @@ def _show_row(axs, image, mask, models, k, classes):
         name, said = escape_math(r.name), escape_math(classes[r.preds[k]])
         ax.set_title(f'{name}\n{said} {mark}, {r.shares[k]:.2f}', fontsize=8, color=colour)
 
+# %% ../nbs/07_explain.ipynb #a2a4939b
 def _of_stills(r, on):
     "The result on some of the stills"
     some = {k: getattr(r, k)[on] for k in ('shares','positive','kept','preds','targets','maps')}
@@ -241,6 +249,7 @@ _PAGE = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewp
          '<style>{style}</style>\n'
          '<h1>{title}</h1>{body}</html>\n')
 
+# %% ../nbs/07_explain.ipynb #65eea2e1
 def _escape(s): return html.escape(str(s), quote=True)
 
 def _part(p):
@@ -253,6 +262,7 @@ def _part(p):
     if p[0].endswith('.png'): return f'<p><img loading="lazy" src="{file}" alt="{text}"></p>\n'
     return f'<p><a href="{file}">{text}</a></p>\n'
 
+# %% ../nbs/07_explain.ipynb #950d0a5c
 def _page(title, parts):
     "The whole page"
     body = ''.join(_part(p) for p in parts)
@@ -269,6 +279,7 @@ def _replaceable(out):
     "Whether nobody's work is lost with it: an empty folder, or one that was written here"
     return out.is_dir() and (_written_here(out) or not any(out.iterdir()))
 
+# %% ../nbs/07_explain.ipynb #27816521
 def _check_out(out, results):
     "Refuse to replace a folder that holds something else, or will hold the results file"
     if out.exists() and not _replaceable(out):
@@ -282,6 +293,7 @@ def _save_figure(fig, path):
     fig.savefig(path, dpi=110)
     plt.close(fig)
 
+# %% ../nbs/07_explain.ipynb #c06b624c
 def _summary(found):
     "A line a model"
     lines = []
@@ -299,6 +311,7 @@ def _differences(base, others):
         tables.append(relevance_difference(base, o).rename(columns=names).assign(model=o.name))
     return pd.concat(tables)
 
+# %% ../nbs/07_explain.ipynb #7086e877
 def _numbers(folder, found):
     "Relevance on the object, in tables"
     stills_table(found).to_csv(folder/'stills.csv', index=False)
@@ -320,6 +333,7 @@ def _curves_table(curves):
                 lines.append(point | dict(run=run, accuracy=a, relevance=b))
     return pd.DataFrame(lines)
 
+# %% ../nbs/07_explain.ipynb #1c3fa49e
 def _disturbed(folder, kind, found, data):
     "One still under growing disturbance"
     right = np.mean([r.preds==r.targets for r in found], 0)
@@ -348,6 +362,7 @@ def _file_name(k, name): # such as 'class_02_Y.png'
     letters = [ch if ch.isalnum() else '_' for ch in name]
     return f"class_{k:02}_{''.join(letters)}.png"
 
+# %% ../nbs/07_explain.ipynb #f2f44f9a
 def _sheets(folder, found, data):
     "A contact sheet for each class that has stills"
     te, parts = data.test, []
@@ -360,6 +375,7 @@ def _sheets(folder, found, data):
         parts += [c, (_file_name(k, c), f'Stills of {c} with their masks, and the map and prediction of each model')]
     return parts
 
+# %% ../nbs/07_explain.ipynb #70d281e5
 def _write(folder, found, curves, data):
     "All files of `explain_folder`"
     parts = _numbers(folder, found)

@@ -70,6 +70,7 @@ def _forward(log_p, forward, weight, stay, switch):
         now /= now.sum()
         forward[t] = now
 
+# %% ../nbs/08c_predict.ipynb #deecfaa0
 def _backward(log_p, forward, weight, stay, switch):
     "The most probable class of each frame in view of all frames, and how probable it is"
     T = len(log_p)
@@ -120,12 +121,14 @@ def runs_of(
     edges = [0, *ends.tolist(), len(labels)]
     return [(a, b, labels[a]) for a,b in zip(edges, edges[1:])]
 
+# %% ../nbs/08c_predict.ipynb #9c8a91c7
 def _overlap(a, b):
     "What two segments have in common, as a share of what both cover"
     common = min(a[1], b[1])-max(a[0], b[0])
     together = max(a[1], b[1])-min(a[0], b[0])
     return max(0, common)/together
 
+# %% ../nbs/08c_predict.ipynb #4dcd19c0
 def segment_f1(
     found:list, # (start, stop, label) of what was found
     true:list, # (start, stop, label) of what was there
@@ -294,6 +297,7 @@ def _shown(path):
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
+# %% ../nbs/08c_predict.ipynb #ab1aecba
 def segments_file(
     out, # The table of frames
 )->Path: # Such as labels_segments.csv
@@ -301,6 +305,7 @@ def segments_file(
     out = Path(out)
     return out.with_name(f'{out.stem}_segments{out.suffix}')
 
+# %% ../nbs/08c_predict.ipynb #c829b912
 def _frame_rows(l):
     "The rows of a `Labels`"
     file = _shown(l.path)
@@ -308,6 +313,7 @@ def _frame_rows(l):
         second = f'{i/l.rate:.3f}'
         yield file, i, second, l.classes[a], f'{p:.4f}', l.classes[b]
 
+# %% ../nbs/08c_predict.ipynb #8cae8d58
 def _segment_rows(l):
     "The rows of the segments of a `Labels`"
     file = _shown(l.path)
@@ -326,6 +332,7 @@ def _write_table(path, columns, rows):
         table.writerow(columns)
         table.writerows(rows)
 
+# %% ../nbs/08c_predict.ipynb #43b68590
 def write_labels(
     labels:list, # `Labels`
     out, # The table of frames; that of segments gets the same name with _segments
@@ -346,6 +353,7 @@ def class_colors(
     colors = sns.color_palette('colorblind' if len(known)<=10 else 'husl', len(known))
     return dict(zip(known, colors)) | {NONE: (.6,.6,.6)}
 
+# %% ../nbs/08c_predict.ipynb #a1b55e01
 def _shade(l, names, bins):
     "The share of the frames of each stretch of time that say each class by themselves, (len(names),bins)"
     at = np.arange(len(l))*bins//len(l)
@@ -371,6 +379,7 @@ def _timeline(l, ax):
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.set(title=l.path.name, xlabel='seconds')
 
+# %% ../nbs/08c_predict.ipynb #48636493
 def plot_timeline(
     labels:list, # `Labels`, one plot each
 ): # A figure
@@ -398,6 +407,7 @@ def _strip(l, k, width, height):
     draw.rectangle((0,height-3,passed,height), fill=color)
     return np.asarray(picture)
 
+# %% ../nbs/08c_predict.ipynb #039f1f6a
 def _labelled_frames(l, fps, side):
     "The frames of a video with their labels, a frame at a time"
     info = probe_video(l.path)
@@ -430,6 +440,7 @@ def _check_new(paths):
         if p.exists(): raise FileExistsError(f"{p} exists, and nothing is overwritten. Give another name, or remove it.")
         p.parent.mkdir(parents=True, exist_ok=True)
 
+# %% ../nbs/08c_predict.ipynb #170c2c1a
 def _outputs(out, video, n):
     "Where tables, timeline and video go"
     out = Path(out)

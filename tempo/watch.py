@@ -122,6 +122,7 @@ def _read_all(values):
     wide = torch.float64 if torch.float64 in {v.dtype for v in values} else torch.float32
     return torch.stack([v.to(values[0].device, wide) for v in values]).tolist()
 
+# %% ../nbs/02c_watch.ipynb #155b2a17
 @patch
 def state_dict(self:Watch):
     "What a checkpoint keeps; all rows are read first, and a loss that is not a number is raised here"
@@ -135,6 +136,7 @@ def load_state_dict(self:Watch,
     "The history as it was"
     self.history, self.corr = sd['history'], sd['corr']
 
+# %% ../nbs/02c_watch.ipynb #62e60012
 @patch
 def read(self:Watch):
     "Read the rows that are still on the device, as one copy, and check each"
@@ -171,6 +173,7 @@ def before_fit(self:Watch):
     self.unread, self.unlogged = [], []
     if not self.quiet: self.history, self.corr = [], {}
 
+# %% ../nbs/02c_watch.ipynb #e7044728
 @patch
 def after_fit(self:Watch):
     "What was not read yet is; logs are closed"
@@ -190,6 +193,7 @@ def _open_logs(self:Watch):
     tensorboard = importlib.import_module('torch.utils.tensorboard')
     self.board = tensorboard.SummaryWriter(str(self.logs), purge_step=done)
 
+# %% ../nbs/02c_watch.ipynb #8b933af0
 @patch
 def before_train(self:Watch):
     "Logs are opened where this fit begins"
@@ -205,6 +209,7 @@ def _net(self:Watch):
     "The model, also where DistributedDataParallel wraps it"
     return getattr(self.model, 'module', self.model)
 
+# %% ../nbs/02c_watch.ipynb #a9b8863c
 @patch
 def _new_row(self:Watch):
     "What is known once the loss is; the numbers that the device computes stay there"
@@ -214,6 +219,7 @@ def _new_row(self:Watch):
     row['spread'] = spread(self._net().features, wait=False)
     return row
 
+# %% ../nbs/02c_watch.ipynb #942ea89f
 @patch
 def _lag(self:Watch):
     "Steps after which rows are read"
@@ -229,6 +235,7 @@ def _measure(self:Watch):
     first = dict(list(self.corr.items())[:1])
     self.corr = first | {self.train_iter: cross_correlation(z1, z2).cpu()}
 
+# %% ../nbs/02c_watch.ipynb #08f650f3
 @patch
 def after_loss(self:Watch):
     "The row of this step"
@@ -283,6 +290,7 @@ class LateLoss(AvgSmoothLoss):
         self.count += 1
         self.val = loss.lerp(self.val.to(loss.device), self.beta)
 
+# %% ../nbs/02c_watch.ipynb #ed40e29b
 class LateBar(ProgressCallback):
     "fastai's bar, which shows the loss now and then"
     name = 'progress'
@@ -294,6 +302,7 @@ class LateBar(ProgressCallback):
         self.pbar.update(self.iter+1)
         if self.training and self.train_iter%self.every==0: self.pbar.comment = f'{self.smooth_loss.item():.4f}'
 
+# %% ../nbs/02c_watch.ipynb #e7f8a672
 def without_waiting(
     learn, # fastai's `Learner`; changed in place
     every:int=50, # Steps between two looks at the loss
@@ -313,6 +322,7 @@ def _plot_terms(ax, h):
     ax.set_title('terms of the loss', fontsize=9)
     ax.set_ylim(0)
 
+# %% ../nbs/02c_watch.ipynb #4eb87938
 def _plot_spread(ax, h):
     "Spread, and effective rank on an axis of its own"
     ax.plot(h['spread'], lw=1, label='spread')
@@ -328,6 +338,7 @@ def _plot_probe(ax, h):
     if 'probe' in h: ax.plot(100*h['probe'].dropna(), 'o-', ms=3)
     ax.set_title('linear probe (%)', fontsize=9)
 
+# %% ../nbs/02c_watch.ipynb #21cd55f8
 def _plot_corr(axs, corr):
     "Corners of the cross-correlation matrix; axes that are left over stay empty"
     for ax in axs[len(corr):]: ax.axis('off')
