@@ -7,7 +7,7 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, numbers, os, re
+import contextlib, hashlib, importlib, io, json, math, numbers, os, re
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
@@ -29,6 +29,7 @@ def encode(
     rle = _coco('mask').encode(np.asfortranarray(mask, dtype=np.uint8))
     return dict(size=list(rle['size']), counts=rle['counts'].decode())
 
+# %% ../nbs/05a_coco.ipynb #f27cb77e
 def _runs(counts):
     "Compressed run lengths as whole numbers; None where the text is no such thing"
     c = np.frombuffer(counts.encode('utf-8', 'surrogatepass') if isinstance(counts, str) else counts, np.uint8).astype(np.int64)-48
@@ -52,6 +53,7 @@ def _short(v):
     text = repr(v)
     return text if len(text)<=40 else text[:37]+'…'
 
+# %% ../nbs/05a_coco.ipynb #aa0dea75
 def _whole(v):
     "Whether a value out of a JSON file is a whole number; True is none"
     if isinstance(v, bool): return False
@@ -61,11 +63,13 @@ def _is_size(v):
     "Whether a value is [height, width] in pixels"
     return isinstance(v, (list,tuple)) and len(v)==2 and all(_whole(n) and n>0 for n in v) and v[0]*v[1]<=MAX_PIXELS
 
+# %% ../nbs/05a_coco.ipynb #f995170d
 def _counted(counts, total):
     "The run lengths in a list or a text; None where they are none"
     if isinstance(counts, (str,bytes)): return _runs(counts)
     if isinstance(counts, list) and all(_whole(n) and 0<=n<=total for n in counts): return np.array(counts, np.int64)
 
+# %% ../nbs/05a_coco.ipynb #f7bf5de4
 def _rle_fault(rle, size=None):
     "What is wrong with run lengths, also of a picture of `size` (H,W); None where nothing is"
     if not isinstance(rle, dict): return f'cannot be read as polygons or run lengths: it is {_short(rle)}'
@@ -79,13 +83,20 @@ def _rle_fault(rle, size=None):
     if runs.sum()!=total: return f'has run lengths of {runs.sum()} pixels, its picture {total}'
 
 # %% ../nbs/05a_coco.ipynb #352f321b
+def _compressed(rle):
+    "Run lengths as `pycocotools` takes them: a list of counts becomes a text"
+    h,w = map(int, rle['size'])
+    if not isinstance(rle['counts'], list): return dict(size=[h,w], counts=rle['counts'])
+    counts = [int(n) for n in rle['counts']]
+    return _coco('mask').frPyObjects(dict(size=[h,w], counts=counts), h, w)
+
 def decode(
     rle:dict, # From `encode`, or out of a COCO file
 )->np.ndarray: # (H,W) bool
     "The mask that `encode` was given"
     fault = _rle_fault(rle)
     if fault: raise ValueError(f"A mask {fault}. Make it with encode.")
-    return _coco('mask').decode(rle).astype(bool)
+    return _coco('mask').decode(_compressed(rle)).astype(bool)
 
 # %% ../nbs/05a_coco.ipynb #1ca8ecab
 def _class_and_crowd(value, cityscapes):
@@ -93,6 +104,7 @@ def _class_and_crowd(value, cityscapes):
     if not cityscapes: return value, 0
     return (value//1000, 0) if value>=1000 else (value, 1)
 
+# %% ../nbs/05a_coco.ipynb #8c2de36f
 def instances(
     file, # A class-id PNG, or one of Cityscapes' instanceIds
     # Whether 255 is the border that belongs to
@@ -124,6 +136,7 @@ def _by_path_and_name(images, root):
         by_name[mask_stem(f)].append(f)
     return by_path, by_name
 
+# %% ../nbs/05a_coco.ipynb #cf7fa44c
 def _match_pictures(keys, images, root):
     "The picture of each key, which is a relative path without an ending: {key: picture}"
     by_path, by_name = _by_path_and_name(images, root)
@@ -168,6 +181,7 @@ def _from_masks(images, masks):
     _one_each(((of[key], f) for key,f in files.items()), 'the mask of')
     return [(of[key], _file_annotations(f)) for key,f in files.items()]
 
+# %% ../nbs/05a_coco.ipynb #ccd4cb9c
 def _without_void(found):
     "The same pictures without annotations of 255, if that is void in these mask files"
     ids = {a['category_id'] for _,own in found for a in own}
@@ -187,14 +201,14 @@ def _polygon_fault(polygons, h, w):
         odd = _far(p[::2], w) + _far(p[1::2], h)
         if odd: return f'has a coordinate {_short(odd[0])}, which is no number near its picture of {w}×{h}'
 
+# %% ../nbs/05a_coco.ipynb #986b46ea
 def _to_mask(seg, h, w, what):
     "COCO's `segmentation` as (h,w) bool; messages begin with `what` it is"
     fault = _polygon_fault(seg, h, w) if isinstance(seg, list) else _rle_fault(seg, (h,w))
     if fault: raise ValueError(f"{what} {fault}. Label it again or remove it.")
     M = _coco('mask')
-    if isinstance(seg, list): seg = M.merge(M.frPyObjects(seg, h, w))
-    elif isinstance(seg['counts'], list): seg = M.frPyObjects(dict(size=[h,w], counts=[int(n) for n in seg['counts']]), h, w)
-    mask = M.decode(seg).astype(bool)
+    rle = M.merge(M.frPyObjects(seg, h, w)) if isinstance(seg, list) else _compressed(seg)
+    mask = M.decode(rle).astype(bool)
     if not mask.any(): raise ValueError(f"{what} covers no pixel. Label it again or remove it.")
     return mask
 
@@ -207,6 +221,7 @@ def _is_side(v):
     "Whether a value can be the side of a picture (pixels)"
     return _whole(v) and 0<v<=MAX_PIXELS
 
+# %% ../nbs/05a_coco.ipynb #b2d3a411
 def _is_text(v):
     "Whether a value is a text that can be printed"
     return isinstance(v, str) and v.isprintable() and v.strip()!=''
@@ -215,6 +230,7 @@ def _is_file(v):
     "Whether a value can be the name of a file"
     return _is_text(v) and all(len(part.encode())<256 for part in re.split(r'[/\\]', v))
 
+# %% ../nbs/05a_coco.ipynb #4e724c5b
 def _is_flag(v):
     "Whether a value is 0 or 1, or False or True"
     return isinstance(v, (numbers.Real,np.bool_)) and v in (0,1)
@@ -230,6 +246,7 @@ _FIELDS = dict(id=(_is_id, 'a number or a text'), image_id=(_is_id, 'a number or
                segmentation=(_is_mask, 'polygons or run lengths'), iscrowd=(_is_flag, '0 or 1'))
 _NEEDED = dict(image=('id','file_name','width','height'), annotation=('id','image_id','category_id','segmentation'), category=('id','name'))
 
+# %% ../nbs/05a_coco.ipynb #204f6cc5
 def _row_faults(kind, o):
     "What is wrong with the fields of one image, annotation or category"
     if not isinstance(o, dict):
@@ -247,6 +264,7 @@ def _twice(objects):
     counts = Counter(o['id'] for o in objects)
     return [(i,n) for i,n in counts.items() if n>1]
 
+# %% ../nbs/05a_coco.ipynb #2e4a96c0
 def _sound(d):
     "The images, annotations and categories whose fields are right, and what is wrong with the others"
     rows, wrong = [], []
@@ -257,6 +275,7 @@ def _sound(d):
         wrong += [f'{several}: id {i} occurs {n} times' for i,n in _twice(rows[-1])]
     return rows, wrong
 
+# %% ../nbs/05a_coco.ipynb #8a368ece
 def _refuse_faults(what, wrong):
     "One error for all faults, of which the first five are named"
     if not wrong: return
@@ -269,6 +288,7 @@ def _no_coco(file, e):
     "What is said of a file that is something else"
     return f"{file} is no COCO file with images, annotations and categories ({type(e).__name__}: {e}). Export it again as COCO JSON."
 
+# %% ../nbs/05a_coco.ipynb #90ac7537
 def _keys_once(pairs):
     "A JSON object, in which no key stands twice"
     out = dict(pairs)
@@ -276,6 +296,7 @@ def _keys_once(pairs):
     twice = [k for k,n in Counter(k for k,_ in pairs).items() if n>1]
     raise ValueError(f'the key {_short(twice[0])} stands twice in one object')
 
+# %% ../nbs/05a_coco.ipynb #f0871b7e
 def _load(file):
     "The content of a COCO file, whose three lists are there"
     try:
@@ -286,6 +307,7 @@ def _load(file):
         if not isinstance(v, list): raise ValueError(_no_coco(file, TypeError(f'{k} is {_short(v)}, not a list')))
     return d
 
+# %% ../nbs/05a_coco.ipynb #297e9f52
 def _read_parts_of(file):
     "Images, annotations and categories of a COCO file, whose fields and ids are right"
     rows, wrong = _sound(_load(file))
@@ -301,6 +323,7 @@ def _below(name, images):
     path = os.path.relpath(os.path.join(images, name), images)
     return None if path.split(os.sep)[0]==os.pardir else Path(path)
 
+# %% ../nbs/05a_coco.ipynb #f77d570e
 def _pictures_of(rows, images):
     "The picture of every image of a COCO file, as the file says, else by name: {file name: picture}"
     of, lost = {}, {}
@@ -313,6 +336,7 @@ def _pictures_of(rows, images):
     found = _match_pictures(lost.values(), picture_files(images), images)
     return of | {name: found[key] for name,key in lost.items()}
 
+# %% ../nbs/05a_coco.ipynb #61539318
 def _refuse_shared(file, rows, of):
     "An error if two images of a COCO file are one picture"
     seen = {}
@@ -335,6 +359,7 @@ def _anew(a, row, file):
     mask = _to_mask(a['segmentation'], int(row['height']), int(row['width']), what)
     return _annotation(mask, a['category_id'], a.get('iscrowd') or 0)
 
+# %% ../nbs/05a_coco.ipynb #72d242f1
 def _from_json(images, file):
     "The pictures of a COCO file, and its classes: [(picture, [annotation …])], {id: class name}"
     rows, anns, cats = _read_parts_of(file)
@@ -363,6 +388,7 @@ def _names_by_folder(found, ids):
     apart = single and len(every)==len(ids)>1
     return {i: folders[i].pop() if apart else str(i) for i in ids}
 
+# %% ../nbs/05a_coco.ipynb #aa7891d7
 def _check_named(ids, classes):
     "A list of names has one for every id"
     over = [i for i in ids if not 1<=i<=len(classes)]
@@ -392,11 +418,13 @@ def read_rgb(
     "A picture as detectors see it: turned upright, RGB"
     return read_picture(f)
 
+# %% ../nbs/05a_coco.ipynb #da030abb
 def _digest(f):
     "A digest of a picture's pixels and shape"
     a = read_rgb(f)
     return hashlib.blake2b(a, digest_size=16).digest()+bytes(str(a.shape), 'ascii')
 
+# %% ../nbs/05a_coco.ipynb #b1bcf140
 def _refuse_leak(splits):
     "An error if a picture is in two splits; `splits`: {name: [(picture, …)]}"
     seen = {}
@@ -411,12 +439,14 @@ def _refuse_leak(splits):
 # how a file's `info` says that it is ours, whole and checked
 MADE_HERE = 'made by tempo.coco.masks_to_coco'
 
+# %% ../nbs/05a_coco.ipynb #33501152
 def _check_size(f, size, h, w):
     "A mask of the size [H,W] fits its picture `f`"
     if size==[h,w]: return
     mask_h,mask_w = size
     raise ValueError(f"{f} is {w}×{h}, but its mask {mask_w}×{mask_h}. Export the mask at the picture's size.")
 
+# %% ../nbs/05a_coco.ipynb #8a448391
 def _info(root, folder):
     "What a file says of itself: who made it, and where its pictures are as seen from `folder`"
     return dict(description=MADE_HERE, image_root=Path(os.path.relpath(root, folder)).as_posix())
@@ -450,6 +480,7 @@ def _image_root(file, info):
     if not _is_text(root): raise ValueError(f"{file}: image_root is {_short(root)}, not a folder. Make the file anew with masks_to_coco.")
     return str(Path(os.path.normpath(_home(file)/root)))
 
+# %% ../nbs/05a_coco.ipynb #6e832b50
 def read_coco(
     file, # A COCO JSON file
 )->dict: # Its content; `info.image_root` is the pictures' folder
@@ -467,11 +498,13 @@ def _is_compressed(seg):
     "Whether a `segmentation` is compressed run lengths"
     return isinstance(seg, dict) and isinstance(seg.get('counts'), (str,bytes))
 
+# %% ../nbs/05a_coco.ipynb #b4e1d753
 def _same_box(a, b):
     "Whether a value is the box `b`"
     if not isinstance(a, (list,tuple)) or len(a)!=4: return False
     return all(isinstance(v, numbers.Real) and w-1e-6<=v<=w+1e-6 for v,w in zip(a, b))
 
+# %% ../nbs/05a_coco.ipynb #3f8e9b5d
 def _mask_faults(a, size):
     "What is wrong with the mask, the area and the box of one annotation of a picture of `size` (H,W)"
     seg, area, box = [a.get(k) for k in ('segmentation','area','bbox')]
@@ -506,6 +539,7 @@ def _picture_faults(rows, root):
         elif not f.is_file(): yield f"{f} does not exist"
         else: yield from _file_faults(r, f, seen)
 
+# %% ../nbs/05a_coco.ipynb #e9b357dc
 def _file_faults(r, f, seen):
     "What is wrong with the picture `f` of the image `r`; `seen`: images by their pictures"
     other = seen.setdefault(f.resolve(), r['id'])
@@ -527,16 +561,24 @@ def _all_faults(d, root=None):
         wrong += [f"annotation {a['id']}: {w}" for w in _faults(a, sizes, cats)]
     return wrong
 
+# %% ../nbs/05a_coco.ipynb #7b29bc94
+def _root_of(d, images=None):
+    "The folder of the pictures of a data set"
+    root = images or (d.get('info') or {}).get('image_root')
+    if root: return Path(root)
+    raise ValueError('the data set does not say where its pictures lie: give its info an image_root, or the folder as images=.')
+
 def check_coco(
     data, # A COCO file, or its dict
-    # Folder of the pictures; None: as the file says, else where the file lies
+    # Folder of the pictures; None: `info.image_root`, which a file has from `read_coco`
     images=None,
 ):
     "Raise an error that lists what is wrong with a COCO data set"
     d = data if isinstance(data, dict) else read_coco(data)
-    root = Path(images) if images else Path(d['info']['image_root'])
+    root = _root_of(d, images)
     _refuse_faults('the data set' if isinstance(data, dict) else data, _all_faults(d, root))
 
+# %% ../nbs/05a_coco.ipynb #0f89d42f
 def _truth(data):
     "A COCO data set: a dict as it is, a file as it passes the check, without a look at its pictures"
     if isinstance(data, dict): return data
@@ -555,6 +597,7 @@ def _split_files(masks):
         if m: out[m[1].lower()] = f
     return out
 
+# %% ../nbs/05a_coco.ipynb #e0ffbd28
 def _splits_of(masks):
     "{split: folder or file}; {None: …} where there are no splits"
     if masks.is_file(): return {None: masks}
@@ -572,6 +615,7 @@ def _sources(masks, path):
         raise ValueError(f"{masks} holds the splits {', '.join(parts)}, but {path} is one file. Give a folder, or one split.")
     return parts
 
+# %% ../nbs/05a_coco.ipynb #b2559844
 def _by_folder(found, images):
     "Masks in one folder, but pictures in train/ and val/: the pictures' folders decide"
     parts = {}
@@ -587,6 +631,7 @@ def _refuse_renamed(file, names, known):
         if names[i]==known[i]: continue
         raise ValueError(f"{file}: class {i} is {names[i]!r} here and {known[i]!r} in another split. Number the classes alike.")
 
+# %% ../nbs/05a_coco.ipynb #b3034647
 def _read_all(parts, images):
     "The pictures of every split, and the class names that files give: {split: [(picture, [annotation …])]}, {id: name}"
     found, known = {}, {}
@@ -604,6 +649,7 @@ def _read_all(parts, images):
     ends = np.cumsum([0, *map(len, found.values())])
     return {split: drawn[a:b] for split,a,b in zip(found, ends, ends[1:])}, known
 
+# %% ../nbs/05a_coco.ipynb #ba5860cc
 def _write_all(sets):
     "Write every {file: dict}"
     for f,d in sets.items():
@@ -661,6 +707,7 @@ def _choose(groups, annotations, val, seed):
     places = (np.arange(n)+g.random())*len(groups)/n
     return {i for k in places.astype(int) for i in ordered[k]}
 
+# %% ../nbs/05a_coco.ipynb #c4c72029
 def _write_part(raw, keep, path):
     "Write those images of `raw` whose id is to be kept, as `keep` says, and their annotations"
     images = [r for r in raw['images'] if keep(r['id'])]
@@ -678,13 +725,14 @@ def split_coco(
     "Two data sets that share no picture"
     if not 0<val<1: raise ValueError(f"val={val}: give a share between 0 and 1")
     file, d = Path(file), read_coco(file)
+    train, to_measure = (file.with_name(f'instances_{part}.json') for part in ('train','val'))
+    if file in (train, to_measure): raise ValueError(f'{file} would be overwritten by a part of itself. Rename it first.')
     check_coco(file)
-    raw = json.loads(file.read_text(encoding='utf-8'))
+    raw = _load(file)
     groups = _copies(d['images'], Path(d['info']['image_root']))
     if len(groups)<2: raise ValueError(f"{file} holds {len(groups)} picture(s): two are needed to split them")
     chosen = _choose(groups, d['annotations'], val, seed)
-    train = _write_part(raw, lambda i: i not in chosen, file.with_name('instances_train.json'))
-    return train, _write_part(raw, lambda i: i in chosen, file.with_name('instances_val.json'))
+    return _write_part(raw, lambda i: i not in chosen, train), _write_part(raw, lambda i: i in chosen, to_measure)
 
 # %% ../nbs/05a_coco.ipynb #5480b1b5
 def _precisions(truth, preds, kind):
@@ -698,6 +746,7 @@ def _precisions(truth, preds, kind):
     p = e.eval['precision'][:,:,:,0,-1]
     return np.where(p<0, np.nan, p).mean(1)
 
+# %% ../nbs/05a_coco.ipynb #59472b13
 def _scored(d, preds):
     "The precisions of boxes and of masks; `d` and `preds` stay as they are, and nothing is printed"
     with contextlib.redirect_stdout(io.StringIO()):
@@ -706,18 +755,53 @@ def _scored(d, preds):
         truth.createIndex()
         return {kind: _precisions(truth, json.loads(json.dumps(preds)), kind) for kind in ('bbox','segm')}
 
+# %% ../nbs/05a_coco.ipynb #9c41a004
+def _names_of(d):
+    "{id: name} of the classes; where two have one name, their ids tell them apart"
+    often = Counter(c['name'] for c in d['categories'])
+    return {c['id']: c['name'] if often[c['name']]==1 else f"{c['name']} ({c['id']})" for c in d['categories']}
+
+# %% ../nbs/05a_coco.ipynb #15014aac
 def _nothing_found(d, some):
     "The result where nothing was predicted; `some`: ids of the classes that have an instance"
-    classes = {c['name']: 0. if c['id'] in some else None for c in d['categories']}
+    classes = {name: 0. if i in some else None for i,name in _names_of(d).items()}
     return dict(bbox=0., bbox50=0., segm=0., segm50=0., classes=classes)
 
 # %% ../nbs/05a_coco.ipynb #110d5e61
-def _check_predictions(preds):
-    "An error if the mask of a prediction would end the process in pycocotools"
-    for p in preds:
-        fault = _rle_fault(p.get('segmentation'))
-        if fault: raise ValueError(f"a prediction for image {p.get('image_id')}: the mask {fault}. Make it with encode.")
+def _finite(v):
+    "Whether a value is a number, and neither NaN nor infinite"
+    return isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v)
 
+def _prediction_fault(p, sizes, cats):
+    "What is wrong with a prediction, None where nothing is; `sizes`: (H,W) by image, `cats`: ids of classes"
+    image, cat, box = (p.get(k) for k in ('image_id','category_id','bbox'))
+    if not _is_id(image) or image not in sizes: return 'the data set has no such image'
+    if not _whole(cat) or cat not in cats: return f'the data set has no class {_short(cat)}'
+    if not _finite(p.get('score')): return f"its score is {_short(p.get('score'))}, not a number"
+    if not isinstance(box, (list,tuple,np.ndarray)) or len(box)!=4 or not all(map(_finite, box)):
+        return f'its bbox is {_short(box)}, not [x, y, width, height]'
+    fault = _rle_fault(p.get('segmentation'), sizes[image])
+    return fault and f'the mask {fault}. Make it with encode'
+
+# %% ../nbs/05a_coco.ipynb #9c41a002
+def _plain(p):
+    "A prediction in Python's own numbers and texts"
+    rle, image = _compressed(p['segmentation']), p['image_id']
+    if isinstance(rle['counts'], bytes): rle = dict(rle, counts=rle['counts'].decode())
+    if not isinstance(image, str): image = int(image)
+    numbers = dict(category_id=int(p['category_id']), score=float(p['score']), bbox=[float(v) for v in p['bbox']])
+    return dict(image_id=image, segmentation=rle) | numbers
+
+def _checked(d, preds):
+    "The predictions for a data set; an error that names the first one which cannot be measured"
+    sizes = {r['id']: (int(r['height']),int(r['width'])) for r in d['images']}
+    cats = {c['id'] for c in d['categories']}
+    for p in preds:
+        fault = _prediction_fault(p, sizes, cats)
+        if fault: raise ValueError(f"a prediction for image {_short(p.get('image_id'))}: {fault}.")
+    return [_plain(p) for p in preds]
+
+# %% ../nbs/05a_coco.ipynb #90682727
 def coco_ap(
     truth, # A COCO file or its dict
     # Dicts of image_id, category_id, bbox (x,y,w,h,
@@ -727,7 +811,7 @@ def coco_ap(
 )->dict:
     "Average precision of boxes and masks, as COCO defines it"
     d = _truth(truth)
-    _check_predictions(preds)
+    preds = _checked(d, preds)
     some = {a['category_id'] for a in d['annotations'] if not a['iscrowd']}
     if not some: raise ValueError('there is no instance to measure on: add pictures that show one')
     if not preds: return _nothing_found(d, some)
@@ -735,10 +819,9 @@ def coco_ap(
     for kind,p in scored.items():
         out[kind] = float(np.nanmean(p))
         out[kind+'50'] = float(np.nanmean(p[:1]))
-    cats = sorted(d['categories'], key=lambda c: c['id'])
-    classes = {}
-    for c,p in zip(cats, scored['segm'].mean(0)):
-        classes[c['name']] = None if np.isnan(p) else float(p)
+    names = [name for _,name in sorted(_names_of(d).items())]
+    by_class = scored['segm'].mean(0)
+    classes = {name: None if np.isnan(p) else float(p) for name,p in zip(names, by_class)}
     return out | dict(classes=classes)
 
 # %% ../nbs/05a_coco.ipynb #348c42ea
@@ -747,6 +830,7 @@ def _moved(mask, shift):
     w = mask.shape[1]
     return np.pad(mask, ((0,0),(shift,0)))[:,:w]
 
+# %% ../nbs/05a_coco.ipynb #08b95364
 def truth_as_preds(
     truth, # A COCO file or its dict
     shift:int=0, # Move every mask to the right by so many pixels
@@ -768,10 +852,12 @@ def _draw_instance(ax, a, text, color):
     rgb = np.broadcast_to(color, (*m.shape,3))
     ax.imshow(np.dstack([rgb, .5*m]))
     x,y,*size = a['bbox']
-    ax.add_patch(Rectangle((x,y), *size, fill=False, ec=color, lw=1.5))
+    # a picture's first pixel reaches from -.5 to .5, and a box begins at its edge
+    ax.add_patch(Rectangle((x-.5,y-.5), *size, fill=False, ec=color, lw=1.5))
     label = dict(facecolor=color, lw=0, pad=1)
     ax.text(x, y, text, fontsize=8, color='white', va='bottom', bbox=label)
 
+# %% ../nbs/05a_coco.ipynb #4dddffd5
 def _draw(ax, image, anns, names, colors):
     "Masks, boxes and labels over a picture"
     ax.imshow(image)
@@ -787,6 +873,7 @@ def _spread(items, n):
     places = np.linspace(0, len(items)-1, min(n,len(items)))
     return [items[int(i)] for i in places]
 
+# %% ../nbs/05a_coco.ipynb #eac24a51
 def _worth_drawing(anns, image_id, score):
     "Annotations of one image by falling score: the best one, and those of at least `score`"
     def sure(a): return a.get('score', 1)
@@ -809,12 +896,13 @@ def show_results(
     d = _truth(truth)
     shown = _spread(d['images'], n)
     rows = 1+len(preds)
-    cats = {c['id']: c['name'] for c in d['categories']}
+    cats = _names_of(d)
     colors = dict(zip(cats, sns.husl_palette(len(cats))))
     size = (1.9*len(shown), 2*rows)
     fig, axs = plt.subplots(rows, len(shown), figsize=size, squeeze=False, layout='constrained')
+    root = _root_of(d)
     for j,r in enumerate(shown):
-        image = read_rgb(Path(d['info']['image_root'])/r['file_name'])
+        image = read_rgb(root/r['file_name'])
         for k,anns in enumerate((d['annotations'], *preds)):
             _draw(axs[k,j], image, _worth_drawing(anns, r['id'], score), cats, colors)
     titles = ('truth', *names)
