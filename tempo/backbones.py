@@ -632,7 +632,7 @@ def _from_file(path, arch=None):
     "The backbone in a file: one that was saved, or that others published for this architecture"
     head, sd, digest = _read_or_refuse(path)
     if head is None and arch: return _of_others(arch, path)
-    if head is None: raise ValueError(f"{path} has no Tempo header, so its architecture is unknown. Name it: arch=, or --arch.")
+    if head is None: raise ValueError(f"{path} has no Tempo header, so its architecture is unknown. Name it with arch=.")
     try:
         _check_read(head, sd, digest)
         return _filled(_parse_header(head), sd)

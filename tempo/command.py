@@ -215,6 +215,18 @@ def _typed(argv, name):
         if '--resume' not in (before, word.partition('=')[0]): words.append(word)
     return shlex.join(words)
 
+# %% ../nbs/00i_command.ipynb #6b1d90a2
+def _with_flags(f, text):
+    "What is said of the parameters of a command, in its flags"
+    flags = {k: p for k,p in inspect.signature(f).parameters.items() if p.default is not p.empty}
+    if not flags: return text
+    named = re.compile(rf"(?<![\w-])({'|'.join(flags)})=('[^']*'|[^\s,;:)]*[^\s,;:).])?")
+    def spelt(found):
+        name, value = found[1], (found[2] or '').strip("'")
+        alone = not value or value=='True' and flags[name].annotation is bool
+        return f'--{name}' if alone else f'--{name} {shlex.quote(value)}'
+    return named.sub(spelt, text)
+
 # %% ../nbs/00i_command.ipynb #fe76cd46
 @contextmanager
 def _last_line(f):
@@ -229,7 +241,7 @@ def _last_line(f):
         sys.exit(128+signal.SIGINT)
     except SystemExit as e:
         if e.code==128+signal.SIGTERM and alone: print(stopped, file=sys.stderr)
-        if isinstance(e.code, str): e.code = _one_line(e.code)
+        if isinstance(e.code, str): e.code = _with_flags(f, _one_line(e.code))
         raise
 
 # %% ../nbs/00i_command.ipynb #8bad6363

@@ -421,7 +421,7 @@ def _check_run(folder, settings, resume):
     "Refuse a folder that holds a run, unless it is the same and is to be gone on with"
     file = folder/'settings.json'
     if not file.exists(): return
-    if not resume: raise FileExistsError(f"{folder} holds a run already. Go on with it by resume=True (--resume), or give another out= or name=.")
+    if not resume: raise FileExistsError(f"{folder} holds a run already. Go on with it by resume=True, or give another out= or name=.")
     then = json.loads(file.read_text())
     differ = []
     for k,v in settings.items():
