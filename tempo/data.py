@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .cluster import check_engine, on_engine
 from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expected_bytes, from_jpegs, picture_places, raw_bytes
 from .groups import group_names, split_groups
-from .utils import abandoned, as_size, clear_errors, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
+from .utils import abandoned, as_size, clear_errors, counted, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
 from .remote import RemoteArray, bring_files, fetched_late, hold_remote, is_url, send_files, store_folder, store_url
 from .video import VIDEO_EXTS, Reading, Unproven, find_sources, frame_files, probe_video, read_frames, thinning
@@ -473,11 +473,11 @@ def nbytes(self:FrameStore):
 @patch
 def __repr__(self:FrameStore):
     size, n = self.size, len(self)
-    parts = [f'{n:,} frames of {size}×{size} in {len(self.clips)} clips']
+    parts = [f"{n:,} frames of {size}×{size} in {counted(len(self.clips), 'clip')}"]
     seconds = [len(c)/c.fps for c in self.clips if c.fps]
     labels = {c.label for c in self.clips}-{None}
     if seconds: parts.append(f'{sum(seconds)/60:.1f} minutes')
-    if labels: parts.append(f'{len(labels)} labels')
+    if labels: parts.append(counted(len(labels), 'label'))
     what = ' of JPEG' if self.codec=='jpeg' else ''
     parts.append(f'{self.nbytes/2**20:.0f} MiB{what}')
     return 'FrameStore: '+', '.join(parts)

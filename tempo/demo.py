@@ -106,6 +106,7 @@ def _print_results(results, n_letters):
     print(results_table(results).to_string())
     print('\n\nAnd run by run, on the same stills:\n')
     print(compare(results, baseline=results[-2].name))
+    print('\nDrawn hands are far from the photographs that ImageNet is made of, and this training is short. Real video gains more: see README.md.')
 
 # %% ../nbs/08_demo.ipynb #fa91a34f
 def print_demo(

@@ -18,7 +18,7 @@ from .evidence import FULL, MOST, Evidence
 from .pretrain import TrainConfig, train_tempo
 from .linear_eval import linear_eval
 from .statistics import mean_interval
-from .report import Comparison, compare, overall_difference
+from .report import Comparison, compare, overall_difference, show_differences
 
 # %% ../nbs/05c_pilot.ipynb #03a214d7
 def _why_too_few(found):
@@ -114,7 +114,7 @@ def _minutes(x):
 def __repr__(self:Pilot):
     words = {'yes': 'yes, this helps', 'no': 'no, this will not help'}.get(self.verdict, self.verdict)
     lines = [f'{words}: {self.reason}', str(self.stretches), str(self.evidence)]
-    if self.compared is not None: lines.append(self.compared.differences.to_string(index=False))
+    if self.compared is not None: lines.append(show_differences(self.compared.differences, 'start').to_string(index=False))
     whole, took = _minutes(self.whole), _minutes(self.minutes)
     lines.append(f'a whole training: {self.steps} steps, about {whole} on this machine; the pilot took {took}, its training {self.tried} steps')
     return '\n'.join(lines+[self.trust])
@@ -201,7 +201,8 @@ def pilot(
 )->Pilot:
     "Minutes of training that say whether a whole one will help"
     began, config = time.time(), TrainConfig(arch=arch, **settings | dict(out=None))
-    if config.weights is None: raise ValueError("weights=None: a pilot compares with a start that is worth something. Give imagenet or a path.")
+    if config.weights is None:
+        raise ValueError('a pilot compares with a start that is worth something, and random weights are not. Give weights=imagenet or a path.')
     source = as_source(source)
     files = some_video(source, minutes, rate=config.rate)
     attempt = lambda steps: _attempt(source, files, arch, settings, steps, data, groups)

@@ -8,7 +8,7 @@ __all__ = ['TempoLearner', 'tempo_learner', 'average_with', 'fit_schedule', 'kee
            'TrainConfig']
 
 # %% ../nbs/03_pretrain.ipynb #8e5f4696
-import ctypes, hashlib, json, platform, shutil
+import ctypes, hashlib, itertools, json, platform, shutil
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 import numpy as np, torch
@@ -24,7 +24,7 @@ from .cuts import split_cuts
 from .sampling import pair_dls
 from .barlow_loss import Projector
 from .again import Again
-from .backbones import Backbone, bare, check_backbone, check_side, extract_features, save_backbone, weights_digest
+from .backbones import Backbone, bare, check_backbone, check_side, extract_features, load_backbone, save_backbone, weights_digest
 from .teacher import Teacher
 from .lora import LowRank, Lora
 from .optim import Kernels
@@ -336,8 +336,12 @@ def _checkpoint(config, run):
 def _open_store(source, config):
     "The frames of a training; a store that was given is taken as it is"
     if isinstance(source, FrameStore): return source
-    store = FrameStore.build(source, config.path, config.size, rate=config.rate)
-    return split_cuts(store) if config.cuts else store
+    files = FrameStore.build(source, config.path, config.size, rate=config.rate)
+    if not config.cuts: return files
+    store = split_cuts(files)
+    before, after = len(files.clips), len(store.clips)
+    if after>before and not rank_distrib(): print(f'where the scene changes a clip ends: {before} became {after}')
+    return store
 
 # %% ../nbs/03_pretrain.ipynb #350e039c
 def _look_through(store, backbone, config):
@@ -458,10 +462,26 @@ def _finish(learn, config, run):
     backbone.meta |= {k: v.to_dict() for k,v in _decided(learn).items() if v} | _begun_again(learn)
 
 # %% ../nbs/03_pretrain.ipynb #1329280d
+def _holds(path, run):
+    "Whether a file holds the backbone of this very training"
+    try: return load_backbone(path).meta.get('config')==json.loads(json.dumps(run, default=str))
+    except (ValueError, OSError): return False
+
+def _keep_earlier(path, run):
+    "Give the file of another training a number: nobody loses a night's work to the next one"
+    if not path.exists() or _holds(path, run): return
+    numbered = (path.with_stem(f'{path.stem}.{n}') for n in itertools.count(1))
+    kept = next(f for f in numbered if not f.exists())
+    path.rename(kept)
+    print(f'{path} held something else, which is now {kept}')
+
+# %% ../nbs/03_pretrain.ipynb #5a0e71c4
 def _write(learn, config, save):
     "The backbone to its file; its checkpoint is no longer needed"
     if rank_distrib(): return
-    if config.out: save_backbone(learn.model.backbone, config.out)
+    if config.out:
+        _keep_earlier(Path(config.out), learn.model.backbone.meta['config'])
+        save_backbone(learn.model.backbone, config.out)
     if save: save.path.unlink(missing_ok=True)
 
 # %% ../nbs/03_pretrain.ipynb #54d36884

@@ -14,7 +14,7 @@ import numpy as np, ruptures
 from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.torch_core import default_device, rank_distrib
-from .utils import recall, remember
+from .utils import counted, recall, remember
 from .data import FrameStore
 from .cuts import split_clip
 from .parallel import from_first
@@ -138,7 +138,8 @@ def to_dict(self:Stretches)->dict: # Of numbers
 def __repr__(self:Stretches):
     def said(frames): return f'{frames:.0f} frames ({frames/self.fps:.1f} s)'
     stays, apart, most = self.frames.mean(), self.distance(), self.longest
-    return (f"{len(self)} stretches in {len(self.whole)} clips: the picture stays for {said(stays)} on average, "
+    many = f"{counted(len(self), 'stretch', 'stretches')} in {counted(len(self.whole), 'clip')}"
+    return (f"{many}: the picture stays for {said(stays)} on average, "
             f"so pairs lie {said(apart)} apart on average and never more than {said(most)}")
 
 # %% ../nbs/02f_stretches.ipynb #6c655cc7

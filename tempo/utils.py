@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'as_cell', 'put_in_place', 'sync_files', 'write_error',
            'told_in_words', 'lent_file', 'abandoned', 'whole_file', 'lent_folder', 'check_place', 'write_atomic',
-           'remember', 'recall', 'as_size', 'hold_folder', 'taken_alone', 'clear_errors']
+           'remember', 'recall', 'as_size', 'counted', 'hold_folder', 'taken_alone', 'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
 import errno, functools, itertools, json, os, re, shutil, sys, uuid, weakref, zlib
@@ -328,6 +328,15 @@ def as_size(
         n /= 1000
     digits = 1 if n<10 and unit!='bytes' else 0
     return f'{n:.{digits}f} {unit}'
+
+# %% ../nbs/00d_utils.ipynb #8d20e6f2
+def counted(
+    n:int, # How many
+    one:str, # What one of them is called
+    many:str=None, # What several are called; default: `one` with an s
+)->str: # Such as '1 clip' or '3 clips'
+    "A number of things in words"
+    return f"{n:,} {one if n==1 else many or one+'s'}"
 
 # %% ../nbs/00d_utils.ipynb #cb41068e
 def hold_folder(

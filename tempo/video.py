@@ -52,9 +52,13 @@ def find_sources(
         if p.suffix.lower() in IMAGE_EXTS:
             raise ValueError(f"{source} is a single picture. Give the folder of frames that it lies in.")
         return [p]
-    found = files_below(p, VIDEO_EXTS) or _once(f.parent for f in files_below(p, IMAGE_EXTS))
-    if not found: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS[:6])} …) and no frames ({' '.join(IMAGE_EXTS[:6])} …).")
-    return found
+    videos = files_below(p, VIDEO_EXTS)
+    if videos: return videos
+    folders = _once(f.parent for f in files_below(p, IMAGE_EXTS))
+    if not folders: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS[:6])} …) and no frames ({' '.join(IMAGE_EXTS[:6])} …).")
+    if (p/'train').is_dir():
+        warnings.warn(f'{source} is laid out like labelled stills (train/). Each folder of pictures is taken for one video, in the order of names.')
+    return folders
 
 # %% ../nbs/00f_video.ipynb #3c265e26
 def _video_stream(container):

@@ -353,9 +353,11 @@ def _label_commands(folder, video='VIDEO'):
 
 def _next_commands(folder):
     "What to type with a folder that is done"
-    if (folder/'classifier.safetensors').exists(): yield f'tempo predict {folder}/classifier.safetensors VIDEO'
-    elif (folder/'labels').exists(): yield from _label_commands(folder)
-    else: yield 'tempo suggest VIDEO --n 50'
+    classifier, labels = ((folder/name).exists() for name in ('classifier.safetensors','labels'))
+    if classifier: yield f'tempo predict {folder}/classifier.safetensors VIDEO'
+    if labels and not classifier: yield from _label_commands(folder)
+    # more labels, or the first ones
+    else: yield f'tempo suggest VIDEO --path {folder}/backbone.safetensors --n 50'
     yield f'tempo export {folder}/backbone.safetensors'
     yield f'tempo run {folder}/run.toml --out again'
 
