@@ -789,8 +789,8 @@ def _plain(p):
     rle, image = _compressed(p['segmentation']), p['image_id']
     if isinstance(rle['counts'], bytes): rle = dict(rle, counts=rle['counts'].decode())
     if not isinstance(image, str): image = int(image)
-    numbers = dict(category_id=int(p['category_id']), score=float(p['score']), bbox=[float(v) for v in p['bbox']])
-    return dict(image_id=image, segmentation=rle) | numbers
+    box = [float(v) for v in p['bbox']]
+    return dict(image_id=image, category_id=int(p['category_id']), bbox=box, score=float(p['score']), segmentation=rle)
 
 def _checked(d, preds):
     "The predictions for a data set; an error that names the first one which cannot be measured"

@@ -220,9 +220,9 @@ def _with_flags(f, text):
     "What is said of the parameters of a command, in its flags"
     flags = {k: p for k,p in inspect.signature(f).parameters.items() if p.default is not p.empty}
     if not flags: return text
-    named = re.compile(rf"(?<![\w-])({'|'.join(flags)})=('[^']*'|[^\s,;:)]*[^\s,;:).])?")
+    named = re.compile(rf"(?<![\w-])({'|'.join(flags)})=('[^']*'|\"[^\"]*\"|[^\s,;:)]*[^\s,;:).])?")
     def spelt(found):
-        name, value = found[1], (found[2] or '').strip("'")
+        name, value = found[1], (found[2] or '').strip('\'"')
         alone = not value or value=='True' and flags[name].annotation is bool
         return f'--{name}' if alone else f'--{name} {shlex.quote(value)}'
     return named.sub(spelt, text)

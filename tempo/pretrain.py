@@ -464,8 +464,11 @@ def _finish(learn, config, run):
 # %% ../nbs/03_pretrain.ipynb #1329280d
 def _holds(path, run):
     "Whether a file holds the backbone of this very training"
-    try: return load_backbone(path).meta.get('config')==json.loads(json.dumps(run, default=str))
+    try:
+        # a network is drawn at random before its weights are read
+        with seeded(0): held = load_backbone(path).meta.get('config')
     except (ValueError, OSError): return False
+    return held==json.loads(json.dumps(run, default=str))
 
 def _keep_earlier(path, run):
     "Give the file of another training a number: nobody loses a night's work to the next one"
