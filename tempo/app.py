@@ -42,9 +42,8 @@ def _names(store, frames):
     of = np.searchsorted(store.bounds[:,1], frames, 'right')
     for i,k in zip(frames.tolist(), of):
         c, f = store.clips[k], files[k]
-        number = c.first+i-c.lo
-        second = round(number/(c.fps or 30.), 3)
-        out[f'{stems[f]}_frame{number}.png'] = (f.name, number, second)
+        number = c.number(i)
+        out[f'{stems[f]}_frame{number}.png'] = (f.name, number, round(c.second(i), 3))
     if len(out)<len(frames): raise ValueError("two videos have the same name. Give them different names.")
     return out, of
 

@@ -119,11 +119,9 @@ def find_cuts(
 # %% ../nbs/00b_cuts.ipynb #91f7acd6
 def _part(c, lo, hi):
     "The frames [lo,hi) of the store, all in clip `c`, as a clip of its own"
-    # a thinned store skips frames of the file
-    step = (c.last-c.first)/max(1, len(c)-1)
-    first = c.first+round((lo-c.lo)*step)
-    last = c.first+round((hi-1-c.lo)*step)
-    return replace(c, lo=lo, hi=hi, first=first, last=last)
+    part = replace(c, lo=lo, hi=hi, first=c.number(lo), last=c.number(hi-1))
+    if c.begin is None: return part
+    return replace(part, begin=c.second(lo), end=c.second(hi-1))
 
 def split_clip(
     c:Clip, # A clip

@@ -6,9 +6,10 @@
 __all__ = ['group_names', 'check_apart', 'split_groups']
 
 # %% ../nbs/00j_groups.ipynb #21240b51
-import csv, re
+import re, unicodedata
 from pathlib import Path, PurePosixPath
 import numpy as np
+from .utils import read_table
 
 # %% ../nbs/00j_groups.ipynb #d1b89363
 def _by_folder(k):
@@ -31,19 +32,19 @@ def _by_pattern(pattern):
 # %% ../nbs/00j_groups.ipynb #f3f66ee3
 _KEYS = ('file','clip')        # columns that say which file a line is about
 
+def _as_typed(path):
+    "A path as a keyboard types it: macOS writes an accent as a letter of its own"
+    return PurePosixPath(unicodedata.normalize('NFC', str(path)))
+
 def _table_rows(path, column):
     "Which column names the files, and the lines of a table as (file or clip, group)"
-    with open(path, newline='', encoding='utf-8-sig') as f:
-        table = csv.DictReader(f)
-        rows, columns = list(table), table.fieldnames or []
+    columns, rows = read_table(path)
     if not rows: raise ValueError(f"{path} has no lines. It needs the columns file and {column}, and a line for each file.")
     key = next((k for k in _KEYS if k in columns), None)
     if key is None or column not in columns:
         have = ', '.join(columns)
         raise ValueError(f"{path} has the columns {have}; it needs file (or clip) and {column}. Another column: {path}:COLUMN")
-    cell = lambda r, c: (r[c] or '').strip()
-    path_of = lambda r: str(PurePosixPath(cell(r, key).replace('\\', '/')))
-    return key, [(path_of(r), cell(r, column)) for r in rows]
+    return key, [(str(_as_typed(r[key].replace('\\', '/'))), r[column]) for _,r in rows]
 
 def _read_table(path, column):
     "Which column names the files, and {file or clip: group}"
@@ -94,7 +95,7 @@ def _below(file, root):
     "The path of a file below `root`, where it lies there, with forward slashes"
     file = Path(file)
     if root is not None and file.is_relative_to(root): file = file.relative_to(root)
-    return PurePosixPath(file.as_posix())
+    return _as_typed(file.as_posix())
 
 def _grouping(groups, root, files):
     "The function of a path that `groups` means"

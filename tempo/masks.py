@@ -137,31 +137,34 @@ def mask_files(
     return sorted(best.values(), key=natural_key)
 
 # %% ../nbs/00h_masks.ipynb #36c1b2f1
-def _class_key(f):
-    "Class and name, `A/0001`, which a still shares with its mask"
-    return f'{Path(f).parent.name}/{mask_stem(f)}'
+def _shared(folders, names, of_still):
+    "How many folders of a mask are the still's; None where one of them is another still's, or another order"
+    known = [d for d in folders if d in names]
+    rest = iter(of_still)
+    return len(known) if all(d in rest for d in known) else None
 
-def _masks_by_key(folder, classes):
-    "The masks below `folder`: by class and name within a class's folder, else by name"
-    by = defaultdict(list)
-    for m in mask_files(folder):
-        key = _class_key(m) if m.parent.name in classes else mask_stem(m)
-        by[key].append(m)
-    return by
+def _best_masks(still, candidates, names):
+    "Of masks of one name, those that share most folders with a still"
+    shared = [_shared(folders, names, Path(still).parts[:-1]) for folders,_ in candidates]
+    most = max((n for n in shared if n is not None), default=None)
+    return [m for n,(_,m) in zip(shared, candidates) if n is not None and n==most]
 
 def match_masks(
     stills, # Files of labelled stills, `…/<class>/<name>`
-    folder, # Where their masks are: below `<class>/`, or flat
+    folder, # Where their masks are: in folders as the stills', or flat
 )->list: # A mask file for each
-    "The mask of every still, by class and name, else by name"
-    by = _masks_by_key(folder, {Path(f).parent.name for f in stills})
-    out = []
+    "The mask of every still: of its name, and in its folders where masks lie in folders"
+    by_name, used = defaultdict(list), {}
+    for m in mask_files(folder): by_name[mask_stem(m)].append((m.relative_to(folder).parts[:-1], m))
+    names = {d for f in stills for d in Path(f).parts[:-1]}
     for f in stills:
-        found = by.get(_class_key(f)) or by.get(mask_stem(f)) or []
+        found = _best_masks(f, by_name[mask_stem(f)], names)
         if not found: raise ValueError(f"{f} has no mask below {folder}. Draw one of that name, or leave the picture out.")
-        if len(found)>1: raise ValueError(f"{f}: {found[0]} and {found[1]} could both be its mask. Put masks into folders by class.")
-        out.append(found[0])
-    return out
+        if len(found)>1: raise ValueError(f"{f}: {found[0]} and {found[1]} could both be its mask. Put masks into folders as the pictures are.")
+        other = used.setdefault(found[0], f)
+        if other!=f: raise ValueError(f"{found[0]} would be the mask of {other} and of {f}. Give each picture its own, in folders as the pictures are.")
+    mask_of = {f: m for m,f in used.items()}
+    return [mask_of[f] for f in stills]
 
 # %% ../nbs/00h_masks.ipynb #7e740dd3
 def _check_mask(ids, file, still, wh):

@@ -7,11 +7,11 @@ __all__ = ['IMAGE_EXTS', 'MAX_PIXELS', 'fit_dims', 'to_square', 'lazy_picture', 
            'as_square']
 
 # %% ../nbs/00e_pictures.ipynb #153108ba
-import importlib, struct
+import importlib, re, struct
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 # %% ../nbs/00e_pictures.ipynb #d0da7463
 def fit_dims(
@@ -108,7 +108,9 @@ def _identify(fp, path):
     fp.seek(0)
     im = _by_pillow(fp, path)
     if im is not None: return im
-    if kind and not plugged:
+    # where Pillow reads the kind itself, the file is damaged
+    native = kind=='AVIF' and features.check('avif')
+    if kind and not plugged and not native:
         raise _Refused(f"{path} is {kind}, which is not read without the extra: pip install 'tempo-video[pictures]'. Or export it as PNG or JPEG.")
     raise ValueError('it is of no kind that Pillow knows')
 
@@ -140,6 +142,21 @@ def _check_tiff(im, path):
     if planes==2 and len(bits)>1 and max(bits)>8:
         raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
 
+# %% ../nbs/00e_pictures.ipynb #2f318496
+_STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
+
+def _check_jpeg(fp):
+    "An error if the pixels of a JPEG in an open file are damaged"
+    import simplejpeg
+    place = fp.tell()
+    fp.seek(0)
+    data = fp.read()
+    fp.seek(place)
+    try: simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8)
+    except ValueError as e:
+        stray = _STRAY.match(str(e))
+        if str(e).startswith('Corrupt JPEG data') and not (stray and int(stray[1])<64): raise
+
 # %% ../nbs/00e_pictures.ipynb #ecbbb456
 @contextmanager
 def lazy_picture(
@@ -157,6 +174,7 @@ def lazy_picture(
                 im.verify()
                 fp.seek(0)
                 im = _by_pillow(fp, path)
+            if whole and im.format in ('JPEG','MPO'): _check_jpeg(fp)
             _check_one(im, path)
             _check_tiff(im, path)
             yield im
@@ -178,11 +196,11 @@ def _from_floats(a, path):
         raise _Refused(f"{path} holds floats from {lo:g} to {hi:g}: only those from 0 to 1 have a known white. Scale it, or export it with 8 or 16 bits.")
     return (a*np.float32(255)).clip(0, 255).round().astype(np.uint8)
 
-def _eight_bits(im, raw, path):
+def _eight_bits(im, form, raw, path):
     "A grey picture of more than 8 bits a pixel with 8, by what its format stores"
     a = np.asarray(im)
     if im.mode=='F': return Image.fromarray(_from_floats(a, path))
-    sixteen = im.mode!='I' or im.format=='PPM' or raw.startswith('I;16') and not raw.endswith('S')
+    sixteen = im.mode!='I' or form=='PPM' or raw.startswith('I;16') and not raw.endswith('S')
     if not sixteen:
         raise _Refused(f"{path} holds {_UNKNOWN}")
     return Image.fromarray((a >> (4 if raw=='I;12' else 8)).astype(np.uint8))
@@ -200,13 +218,17 @@ def _white_is_zero(im):
     "Whether a TIFF's largest number is black; Pillow heeds it up to 8 bits"
     return im.format=='TIFF' and im.tag_v2.get(262)==0
 
-def _upright(im, path):
-    "An open picture turned upright, 'L' or 'RGB', in memory"
-    form, raw, negative = im.format, _raw_mode(im), _white_is_zero(im)
+def _as_stored(im):
+    "What is lost of a picture once it is read: its format, how its pixels lie in the file, and whether they are negative"
+    return im.format, _raw_mode(im), _white_is_zero(im)
+
+def _upright(im, path, stored=None):
+    "An open picture turned upright, 'L' or 'RGB', in memory; `stored` is known of what was read already"
+    form, raw, negative = stored or _as_stored(im)
     # JPEG XL turns by itself, and its EXIF data does not count
     if form!='JXL': ImageOps.exif_transpose(im, in_place=True)
     if im.mode.startswith('I') or im.mode=='F':
-        im = _eight_bits(im, raw, path)
+        im = _eight_bits(im, form, raw, path)
         if negative: im = ImageOps.invert(im)
     if im.mode=='1': im = im.convert('L')
     if im.mode not in ('L','RGB'): im = im.convert('RGB')
@@ -226,7 +248,9 @@ def open_image(
         _reduce(im, size, fit)
         im = _upright(im, path)
         w,h = fit_dims(*im.size, size, fit)
-        if w*h>MAX_PIXELS: raise _Refused(f"{path} is {im.size[0]}×{im.size[1]}, too long and narrow for a square. Cut it into pieces.")
+        if w*h>MAX_PIXELS:
+            pixels = f"{path} is {im.size[0]}×{im.size[1]} and would have {w*h/1e6:,.0f} million pixels for a square of {size}: too many."
+            raise _Refused(f"{pixels} Cut it into pieces, or take a smaller square.")
         scaled = im.resize((w,h), Image.BILINEAR).convert('RGB')
     return to_square(np.asarray(scaled), size)
 
@@ -267,7 +291,10 @@ def as_square(
 ): # (size,size,3), uint8
     "A picture as a square, from a file or from memory"
     if isinstance(picture, (str,Path)): return open_image(Path(picture).expanduser(), size)
-    a = np.asarray(picture.convert('RGB') if isinstance(picture, Image.Image) else picture)
+    if isinstance(picture, Image.Image):
+        stored = _as_stored(picture)
+        picture = _upright(picture.copy(), 'the picture', stored).convert('RGB')
+    a = np.asarray(picture)
     if a.dtype!=np.uint8 or a.ndim!=3 or a.shape[2]!=3:
         raise ValueError(f"a picture is uint8 (H,W,3), not {a.dtype} {a.shape}: convert it first, or give its path")
     h,w = a.shape[:2]

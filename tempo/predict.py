@@ -7,7 +7,7 @@ __all__ = ['video_scores', 'frame_log_probs', 'smooth', 'runs_of', 'segment_f1',
            'write_labels', 'class_colors', 'plot_timeline', 'label_videos']
 
 # %% ../nbs/08c_predict.ipynb #6bbd22d6
-import csv, json, os, shutil, tempfile, warnings
+import csv, itertools, json, os, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +32,21 @@ def video_scores(
     rate:float=30., # Frames a second of a folder of frames
     bs:int=64, # Frames a batch
     skip:int=0, # Frames that are passed over, of those that would be looked at
-): # Yields (numbers of the frames (n,), scores (n,K)), a batch at a time
+): # Yields (numbers of the frames (n,), seconds (n,), scores (n,K)), a batch at a time
     "The scores of the frames of a video, in order"
     numbers, frames = [], []
     reading = Reading(path, classifier.size, fps=fps, rate=rate)
+    def batch():
+        seconds = np.array(reading.seconds[-len(frames):])
+        return np.array(numbers), seconds, classifier.scores(np.stack(frames), bs=bs)
     for k,(i,frame) in enumerate(reading):
         if k<skip: continue
         numbers.append(i)
         frames.append(frame)
         if len(frames)<bs: continue
-        yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
+        yield batch()
         numbers, frames = [], []
-    if frames: yield np.array(numbers), classifier.scores(np.stack(frames), bs=bs)
+    if frames: yield batch()
     if reading.damage: warnings.warn(f'{path} is not whole: {reading.damage}. What could be read has its labels.', stacklevel=3)
     if reading.lost: warnings.warn(f'{path}: {reading.lost} packets gave no picture. The others have their labels.', stacklevel=3)
 
@@ -153,14 +156,14 @@ def _fingerprint(classifier, path, **how):
     source = dict(path=str(path), files=len(files), size=size, changed=changed)
     b = classifier.backbone
     digest = weights_digest(b, *classifier.head.state_dict().values(), b.mean, b.std)
-    return source | dict(digest=digest, pixels=classifier.size, **how)
+    return source | dict(digest=digest, pixels=classifier.size, columns=3, **how)
 
 # %% ../nbs/08c_predict.ipynb #ee39c2fe
 class _Spool:
     "The scores of one source in a file that only grows"
     def __init__(self, base, about, n_classes):
         self.rows, self.head, self.done = (base.with_suffix(s) for s in ('.scores','.json','.done'))
-        self.kind = np.dtype([('frame','<i8'), ('scores','<f4',(n_classes,))])
+        self.kind = np.dtype([('frame','<i8'), ('second','<f8'), ('scores','<f4',(n_classes,))])
         known = self.head.exists() and self.head.read_text()==json.dumps(about)
         if not known:
             for f in (self.rows, self.done): f.unlink(missing_ok=True)
@@ -174,7 +177,7 @@ class _Spool:
         return n
 
     def read(self):
-        "Frame numbers and scores, as a memory map"
+        "Frame numbers, seconds and scores, as a memory map"
         if not self.rows.stat().st_size: return np.zeros(0, self.kind)
         return np.memmap(self.rows, self.kind, 'r')
 
@@ -186,9 +189,9 @@ def _fill(spool, classifier, path, *, fps, rate, bs, progress):
     total = int(info['n']/thinning(info['fps'] or rate, fps))
     shown = dict(total=max(total, skip), initial=skip, desc=path.name, unit='frame', disable=not progress)
     with open(spool.rows, 'ab') as out, tqdm(**shown) as bar:
-        for numbers,scores in video_scores(classifier, path, fps=fps, rate=rate, bs=bs, skip=skip):
+        for numbers,seconds,scores in video_scores(classifier, path, fps=fps, rate=rate, bs=bs, skip=skip):
             rows = np.zeros(len(numbers), spool.kind)
-            rows['frame'], rows['scores'] = numbers, scores
+            rows['frame'], rows['second'], rows['scores'] = numbers, seconds, scores
             out.write(rows.tobytes())
             out.flush()
             bar.update(len(rows))
@@ -202,6 +205,7 @@ class Labels:
     path: Path  # The video, or the folder of frames
     classes: list  # Names; the last may be 'none of these'
     frames: np.ndarray  # (T,) numbers of the frames in the file
+    seconds: np.ndarray  # (T,) when each is shown (s after the first of the file)
     rate: float  # Frames a second of the file; of a folder as it was given
     said: np.ndarray  # (T,) index of what each frame shows by itself
     probability: np.ndarray  # (T,) how probable that is
@@ -218,18 +222,32 @@ class Labels:
         "What each frame shows"
         return np.array(self.classes, object)[self.smoothed if smoothed else self.said]
     def segments(self,
-        # (start, stop, class name): numbers of frames, stop is one past the last
+        seconds:bool=False, # In seconds, instead of numbers of frames
+        # (start, stop, class name); of numbers, stop is one past the last
     )->list:
         "What is shown from where to where"
-        ends = np.append(self.frames, self.frames[-1:]+1).tolist()
+        at, step = (self.seconds, 1/self.rate) if seconds else (self.frames, 1)
+        ends = np.append(at, at[-1:]+step).tolist()
         return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
+
+# %% ../nbs/08c_predict.ipynb #43cf9569
+def _rates(frames, seconds, declared):
+    "Frames a second of a file, and of those that were looked at"
+    steps = np.diff(seconds)
+    if not len(steps): return declared, declared
+    usual = np.median(steps)
+    even = np.abs(steps-usual)<=usual/2
+    looked_at = even.sum()/steps[even].sum()
+    rate = np.diff(frames)[even].sum()/steps[even].sum()
+    return declared if abs(rate/declared-1)<.05 else float(rate), float(looked_at)
 
 # %% ../nbs/08c_predict.ipynb #23ee667f
 _BLOCK = 4096     # frames that are turned into probabilities at once
 
-def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
+def _labels(classifier, path, rows, *, rate, stay, none, scratch):
     "The `Labels` of a source, from its scores on the disk"
-    rate = probe_video(path)['fps'] or rate
+    frames, seconds = np.array(rows['frame']), np.array(rows['second'])
+    rate, looked_at = _rates(frames, seconds, probe_video(path)['fps'] or rate)
     names = [*classifier.classes, NONE] if none and classifier.threshold is not None else list(classifier.classes)
     log_p = np.memmap(scratch/'log_p', np.float32, 'w+', shape=(len(rows),len(names)))
     said = np.zeros(len(rows), np.int32)
@@ -238,10 +256,9 @@ def _labels(classifier, path, rows, *, fps, rate, stay, none, scratch):
         scores = rows['scores'][i:i+_BLOCK]
         log_p[i:i+_BLOCK] = frame_log_probs(classifier, scores, none)
         said[i:i+_BLOCK] = log_p[i:i+_BLOCK].argmax(1)
-        probability[i:i+_BLOCK] = classifier.probabilities(scores).max(1)
-    looked_at = rate/thinning(rate, fps)
+        probability[i:i+_BLOCK] = np.exp(log_p[i:i+_BLOCK].max(1))
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
-    return Labels(path, names, np.array(rows['frame']), rate, said, probability, best, sure)
+    return Labels(path, names, frames, seconds, rate, said, probability, best, sure)
 
 # %% ../nbs/08c_predict.ipynb #305387ac
 @contextmanager
@@ -281,7 +298,7 @@ def predict_video(
     smooth(np.zeros((1,2)), rate, stay=stay)
     sources = find_sources(source)
     for path in sources: probe_video(path)
-    how = dict(fps=fps, rate=rate, stay=stay, none=none)
+    how = dict(rate=rate, stay=stay, none=none)
     out = []
     with _workplace(parts and Path(parts)) as folder:
         for k,path in enumerate(sources):
@@ -309,17 +326,15 @@ def segments_file(
 def _frame_rows(l):
     "The rows of a `Labels`"
     file = _shown(l.path)
-    for i,a,p,b in zip(l.frames.tolist(), l.said, l.probability, l.smoothed):
-        second = f'{i/l.rate:.3f}'
-        yield file, i, second, l.classes[a], f'{p:.4f}', l.classes[b]
+    for i,second,a,p,b in zip(l.frames.tolist(), l.seconds.tolist(), l.said, l.probability, l.smoothed):
+        yield file, i, f'{second:.3f}', l.classes[a], f'{p:.4f}', l.classes[b]
 
 # %% ../nbs/08c_predict.ipynb #8cae8d58
 def _segment_rows(l):
     "The rows of the segments of a `Labels`"
     file = _shown(l.path)
-    for start,stop,name in l.segments():
-        seconds = [f'{edge/l.rate:.3f}' for edge in (start,stop)]
-        yield file, start, stop, *seconds, name
+    for (start,stop,name),(begin,end,_) in zip(l.segments(), l.segments(seconds=True)):
+        yield file, start, stop, f'{begin:.3f}', f'{end:.3f}', name
 
 # %% ../nbs/08c_predict.ipynb #b5ea057f
 _COLUMNS = ('file','frame','second','class','probability','smoothed')
@@ -356,7 +371,8 @@ def class_colors(
 # %% ../nbs/08c_predict.ipynb #a1b55e01
 def _shade(l, names, bins):
     "The share of the frames of each stretch of time that say each class by themselves, (len(names),bins)"
-    at = np.arange(len(l))*bins//len(l)
+    end = l.segments(seconds=True)[-1][1]
+    at = (l.seconds/end*bins).astype(int)
     shares = np.zeros((len(names),bins))
     row = {name: k for k,name in enumerate(names)}
     rows = np.array([row.get(name, -1) for name in l.classes])[l.said]
@@ -366,16 +382,15 @@ def _shade(l, names, bins):
 # %% ../nbs/08c_predict.ipynb #d03fc906
 def _timeline(l, ax):
     "The timeline of a `Labels`"
-    segments = l.segments()
+    segments = l.segments(seconds=True)
     seen = {name for *_,name in segments}
     names = [n for n in l.classes if n in seen]
-    colors, end = class_colors(l.classes), segments[-1][1]/l.rate
+    colors, end = class_colors(l.classes), segments[-1][1]
     where = dict(aspect='auto', extent=(0,end,len(names)-.5,-.5), interpolation='nearest')
     shade = _shade(l, names, min(len(l), 600))
     ax.imshow(shade, cmap='Greys', vmin=0, vmax=2, **where)
     for start,stop,name in segments:
-        seconds = (stop-start)/l.rate
-        ax.barh(names.index(name), seconds, left=start/l.rate, height=.5, color=colors[name])
+        ax.barh(names.index(name), stop-start, left=start, height=.5, color=colors[name])
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.set(title=l.path.name, xlabel='seconds')
 
@@ -421,6 +436,12 @@ def _labelled_frames(l, fps, side):
         picture = frame[y:y+h,x:x+w]
         yield np.concatenate([picture, _strip(l, k, w, strip)])
 
+def _held(l, frames, rate):
+    "Each frame as often as an even rate needs it, so that it is shown when the video shows it"
+    ticks = np.round(l.seconds*rate).astype(int)
+    times = np.append(np.diff(ticks), 1)
+    for frame,n in zip(frames, times.tolist()): yield from itertools.repeat(frame, n)
+
 # %% ../nbs/08c_predict.ipynb #53232a55
 @patch
 def write_video(self:Labels,
@@ -430,8 +451,8 @@ def write_video(self:Labels,
     side:int=640, # Longest side of the picture, at most (pixels)
 )->Path: # `path`
     "Write the video with its labels"
-    rate = self.rate/thinning(self.rate, fps)
-    return write_video(_labelled_frames(self, fps, side), path, fps=rate)
+    _, rate = _rates(self.frames, self.seconds, self.rate)
+    return write_video(_held(self, _labelled_frames(self, fps, side), rate), path, fps=rate)
 
 # %% ../nbs/08c_predict.ipynb #d124a80a
 def _check_new(paths):
@@ -462,8 +483,11 @@ def label_videos(
 )->list: # One `Labels` a source
     "Label video: tables, a timeline and, if it is wanted, the video with its labels"
     out, picture, video = _outputs(out, video, len(find_sources(source)))
-    _check_new([p for p in (out, segments_file(out), picture, video) if p])
     parts = out.with_name(out.name+'.parts')
+    # tables come last: beside unfinished parts, timeline and video are of the run
+    # that was cut off
+    ours = (picture, video) if parts.exists() else ()
+    _check_new([p for p in (out, segments_file(out), picture, video) if p and p not in ours])
     labels = predict_video(classifier, source, fps=fps, parts=parts, **kwargs)
     import matplotlib.pyplot as plt
     fig = plot_timeline(labels)

@@ -385,7 +385,10 @@ def _names(url):
 def _place_of(url, stamp):
     "Where a video is kept, once it is fetched"
     name, folder = _names(url)
-    return _root()/'files'/stamp[:16]/as_file_name(folder)/f'{as_file_name(name.stem)}{name.suffix}'
+    stem = as_file_name(name.stem, 240)
+    # labels and groups are read from names; systems take 255 bytes
+    while len(f'{stem}{name.suffix}'.encode())>240: stem = stem[:-1]
+    return _root()/'files'/stamp[:16]/as_file_name(folder)/f'{stem}{name.suffix}'
 
 # %% ../nbs/00o_remote.ipynb #a6f64d9f
 def _listed(url, exts):

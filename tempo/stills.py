@@ -7,7 +7,7 @@ __all__ = ['IN_MEMORY', 'USUAL_STILLS', 'Stills', 'fingerprints', 'from_afar', '
            'subset', 'stills_counts', 'labelled_draws', 'span_labels']
 
 # %% ../nbs/00g_stills.ipynb #3f6c5128
-import copy, csv, hashlib, os, re, warnings
+import copy, hashlib, os, re, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from fastcore.all import L, patch
 from PIL import Image
 from .groups import check_apart, group_names
-from .utils import files_below, system_name
+from .utils import files_below, read_table, system_name
 from .pictures import IMAGE_EXTS, open_image
 
 # %% ../nbs/00g_stills.ipynb #37915d9c
@@ -364,19 +364,16 @@ def labelled_draws(
 # %% ../nbs/00g_stills.ipynb #9551f8dc
 def _spans(path):
     "Rows of a table of spans: (line, start, stop, label)"
-    with open(path, newline='', encoding='utf-8-sig') as f:
-        rows = csv.DictReader(f)
-        missing = [c for c in ('start','stop','label') if c not in (rows.fieldnames or ())]
-        if missing: raise ValueError(f"{path}, line 1: no column {missing[0]!r}. The first line is start,stop,label, with commas.")
-        for r in rows:
-            if any(r.get(None) or ()): raise ValueError(f"{path}, line {rows.line_num} has more cells than the first line. Put each span on a line of its own.")
-            yield rows.line_num, r['start'], r['stop'], (r['label'] or '').strip()
+    columns, rows = read_table(path)
+    missing = [c for c in ('start','stop','label') if c not in columns]
+    if missing: raise ValueError(f"{path}, line 1: no column {missing[0]!r}. The first line is start,stop,label, with commas.")
+    return [(line, r['start'], r['stop'], r['label']) for line,r in rows]
 
 # %% ../nbs/00g_stills.ipynb #afc6b2d2
 def _span(path, line, start, stop, label, n):
     "One span as numbers; an error that names its line where it is none"
     for v in (start, stop):
-        if re.fullmatch(r'\s*[0-9]+\s*', v or ''): continue
+        if re.fullmatch(r'\s*[0-9]+\s*', v): continue
         raise ValueError(f"{path}, line {line}: {v!r} is no number of a frame. Give whole numbers for start and stop.")
     a,b = int(start), int(stop)
     if not 0<=a<b<=n: raise ValueError(f"{path}, line {line}: span {a}–{b} ({label}) does not fit a video of {n} frames")
@@ -390,9 +387,7 @@ def span_labels(
 )->np.ndarray: # (n,) array of labels, None where no span covers a frame
     "The label of every frame of a video, from a table of spans; a frame has one label"
     out = np.full(n, None, object)
-    try: rows = list(_spans(path))
-    except (UnicodeDecodeError, csv.Error) as e: raise ValueError(f"{path} is no CSV file in UTF-8 ({e}). Save it as CSV UTF-8.") from e
-    for line,start,stop,label in rows:
+    for line,start,stop,label in _spans(path):
         s = _span(path, line, start, stop, label, n)
         before = [v for v in out[s] if v is not None]
         if before:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from .codecs import CODECS, check_codec, choose_codec, expected_bytes
 from .command import command
 from .remote import is_url
-from .utils import as_size, natural_key, taken_alone
+from .utils import as_size, natural_key, taken_alone, typed_places
 from .video import find_sources, probe_video, thinning
 
 # %% ../nbs/00n_stores.ipynb #e50ce774
@@ -26,13 +26,18 @@ def store_plan(
     fps:float=None, # Thin to this many frames a second; None keeps all
     rate:float=None, # Frames a second of folders of frames
     codec:str=None, # 'raw' or 'jpeg'; None: as a new store would choose
+    # 'skip' passes over files that cannot be read
+    on_error:str='raise',
 )->dict: # files, frames, hours, size, codec, bytes by codec
     "What a store of `source` would take; nothing is written, and no more than a frame of each file is decoded"
     check_codec(codec)
     frames = hours = 0
     files = find_sources(source)
     for f in files:
-        head = probe_video(f)
+        try: head = probe_video(f)
+        except (ValueError, OSError):
+            if on_error=='skip': continue
+            raise
         pace = head['fps'] or rate
         n = int(head['n']/thinning(pace, fps))
         frames += n
@@ -68,9 +73,10 @@ def _place(source, path, settings, codec, quality):
 # %% ../nbs/00n_stores.ipynb #a11729e8
 def _there(source, path, settings, quality):
     "The folder of the store that is there: the one that is named, or that of the videos; None where there is none"
+    from tempo.data import names_shards
     named = [Path(source[0]).expanduser()] if len(source)==1 else []
     places = [_place(source, path, settings, codec, quality) for codec in CODECS]
-    return next((p for p in named+places if (p/'index.json').exists()), None)
+    return next((p for p in named+places if names_shards(p/'index.json')), None)
 
 # %% ../nbs/00n_stores.ipynb #13e20e21
 def _store(source, path, settings, quality):
@@ -120,11 +126,12 @@ def _say(lines):
 # %% ../nbs/00n_stores.ipynb #1f119564
 def _build(source, path, settings, codec, quality, plan, **how):
     "Say what is needed; then build, unless only the plan was wanted"
-    from tempo.data import FrameStore
+    from tempo.data import FrameStore, check_build
+    check_build(settings['size'], settings['fps'], settings['fit'], how.get('on_error', 'raise'), how.get('workers'))
     if is_url(path): raise ValueError(f'--path {path}: a store is built here. Then: tempo_store copy FOLDER --path {path}')
     there = None if codec else _there(source, path, settings, quality)
     kept = FrameStore.open(there).codec if there else codec
-    need = store_plan(source, settings['size'], fps=settings['fps'], rate=settings.get('rate'), codec=kept)
+    need = store_plan(source, settings['size'], fps=settings['fps'], rate=settings.get('rate'), codec=kept, on_error=how.get('on_error', 'raise'))
     place = there or _place(source, path, settings, need['codec'], quality)
     _say_plan(need, place)
     if plan: return
@@ -177,7 +184,7 @@ def tempo_store(
     "Build a store of frames, verify it, say what it holds, convert it to another codec, or copy it to another place"
     if what not in _WHAT: raise ValueError(f"{what!r}: choose one of {', '.join(_WHAT)}")
     check_codec(codec, quality)
-    source = [source] if Path(source).exists() else str(source).split(',')
+    source = typed_places(source)
     settings = dict(size=size, fps=fps, fit=fit) | (dict(rate=rate) if rate else {})
     how = dict(on_error=on_error, workers=workers, engine=engine)
     if what=='build': return _build(source, path, settings, codec, quality, plan, **how)
@@ -205,10 +212,11 @@ _HELD = dict(features='features of pictures', live='networks for tempo_live', re
 
 def _holds(path):
     "What a folder of the cache holds, in words"
-    try: index = json.loads((path/'index.json').read_bytes())
-    except (OSError, ValueError): return _HELD.get(path.name, 'files')
-    frames, side = sum(n for _,n in index['shards']), index['settings']['size']
-    return f"store: {frames:,} frames of {side}×{side}, {index['settings'].get('codec', 'raw')}"
+    try:
+        index = json.loads((path/'index.json').read_bytes())
+        frames, settings = sum(n for _,n in index['shards']), index['settings']
+        return f"store: {frames:,} frames of {settings['size']}×{settings['size']}, {settings.get('codec', 'raw')}"
+    except (OSError, ValueError, KeyError, TypeError): return _HELD.get(path.name, 'files')
 
 # %% ../nbs/00n_stores.ipynb #5f6c70dc
 def _kept(path):
@@ -247,7 +255,7 @@ def kept_size(
     sizes = []
     for place in _cache().glob('stores/*/index.json'):
         try: settings = json.loads(place.read_bytes())['settings']
-        except (OSError, ValueError): continue
+        except (OSError, ValueError, KeyError, TypeError): continue
         if not settings['fps'] and place.parent==store_path(source, **settings): sizes.append(settings['size'])
     return max(sizes, default=None)
 

@@ -37,9 +37,9 @@ class Suggestion:
     def file_name(self,
         i:int, # Frame, as the store counts
     )->str: # Such as video_frame1234.png
-        "A name for a picture of frame `i`: its file, and its number within the clip, counted from the clip's first frame in the file"
+        "A name for a picture of frame `i`: its file, and its number in it"
         c = self._clip(i)
-        return f'{Path(c.file).stem}_frame{c.first+i-c.lo}.png'
+        return f'{Path(c.file).stem}_frame{c.number(i)}.png'
 
 # %% ../nbs/04a_suggest.ipynb #b19400f0
 def _shrink(images, size): # (N,H,W,3) uint8 to (N,size,size,3), where they are larger

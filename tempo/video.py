@@ -21,6 +21,8 @@ from .remote import fetch_videos, is_url
 
 # %% ../nbs/00f_video.ipynb #c1d89623
 VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv .asf .vob .mxf .3g2 .f4v .m2v .ogm'.split()
+# of camcorders, of drones, and streams without a container
+VIDEO_EXTS += '.mod .tod .m1v .mpe .dv .divx .qt .rm .trp .insv .lrv .h264 .hevc .264 .265 .y4m'.split()
 
 # %% ../nbs/00f_video.ipynb #b72d9644
 def frame_files(
@@ -45,14 +47,17 @@ def find_sources(
     "The videos below `source`; where there is none, the folders of frames"
     if isinstance(source, (list,tuple,L)): return _once(f for s in source for f in find_sources(s))
     if is_url(source): return fetch_videos(source, VIDEO_EXTS)
-    p = Path(source).expanduser().resolve()
+    if str(source)=='': raise ValueError("'' names no video. Give a video file, a folder of videos or a folder of frames.")
+    # a linked file keeps its own name
+    given = Path(os.path.abspath(Path(source).expanduser()))
+    p = given if given.is_file() else given.resolve()
     if not p.exists():
         raise FileNotFoundError(f"{source} does not exist. Give a video file, a folder of videos or a folder of frames.")
     if p.is_file():
         if p.suffix.lower() in IMAGE_EXTS:
             raise ValueError(f"{source} is a single picture. Give the folder of frames that it lies in.")
         return [p]
-    videos = files_below(p, VIDEO_EXTS)
+    videos = _once(files_below(p, VIDEO_EXTS))
     if videos: return videos
     folders = _once(f.parent for f in files_below(p, IMAGE_EXTS))
     if not folders: raise ValueError(f"{source} holds no video ({' '.join(VIDEO_EXTS[:6])} …) and no frames ({' '.join(IMAGE_EXTS[:6])} …).")
@@ -156,9 +161,11 @@ def _probe_stream(container, stream):
     n = stream.frames or int(seconds*(fps or 30))
     exact = stream.frames>0
     w, h, matrix = _shape(stream, _first_frame(container, stream))
-    # more frames than bytes: the header is damaged, so somebody has to count
-    if n>container.size:
-        n = sum(1 for packet in container.demux(stream) if packet.size)
+    # streams state no length; more frames than bytes mean a damaged header.
+    # Then somebody has to count
+    if not n or n>container.size:
+        # one at least is behind us
+        n = 1+sum(1 for packet in container.demux(stream) if packet.size)
     return dict(w=w, h=h, fps=fps, n=n, exact=exact, turn=_turn(matrix))
 
 # %% ../nbs/00f_video.ipynb #54cd6802
@@ -555,9 +562,9 @@ def _converter(shape, size, fit):
 
 # %% ../nbs/00f_video.ipynb #67be69fa
 def _nearest(stamped, fps):
-    "Of (time, frame) those nearest to each tick of `fps` a second, each once, with their numbers; all of them where `fps` is None"
+    "Of (time, frame) those nearest to each tick of `fps` a second, each once, as (number, time, frame); all of them where `fps` is None"
     if not fps:
-        yield from ((i, frame) for i,(_,frame) in enumerate(stamped))
+        yield from ((i, time, frame) for i,(time,frame) in enumerate(stamped))
         return
     held, begin, tick = None, None, 0
     # of the last step, in seconds
@@ -568,11 +575,11 @@ def _nearest(stamped, fps):
             # so long, the frame before is the nearer one
             half = (time-held[1])/2+1e-6
             near = held[1]+half-begin
-            if tick/fps<=near: yield held[0], held[2]
+            if tick/fps<=near: yield held
             tick = max(tick, math.floor(near*fps)+1)
         held = i, time, frame
     left = held and tick/fps <= held[1]+half-begin
-    if left: yield held[0], held[2]
+    if left: yield held
 
 # %% ../nbs/00f_video.ipynb #ca6ecee4
 def thinning(
@@ -607,7 +614,7 @@ def pace(self:_Packets):
 
 # %% ../nbs/00f_video.ipynb #6edebeef
 class Reading:
-    "One pass over the frames of a source; afterwards it knows `fps`, `damage`, how many packets gave no picture, and the `starts` of its clips"
+    "One pass over the frames of a source; it knows their `seconds`, and afterwards `fps`, `damage`, packets that were `lost`, and the `starts` of clips"
     def __init__(self,
         path, # A video file, or a folder of frames
         size:int=128, # Side of the square frames (pixels)
@@ -624,6 +631,8 @@ class Reading:
         self.fps, self.damage, self.starts = rate, '', []
         # packets that gave no picture
         self.lost = 0
+        # when each frame that was given is shown (s after the first)
+        self.seconds = array('d')
         if self.path.is_dir() and fps and not rate:
             raise ValueError(f"{path} holds frames without times, so fps={fps} cannot thin them. Say with rate= how many a second they are.")
 
@@ -633,7 +642,10 @@ def __iter__(self:Reading):
     known = _for_decord(self.path) if self.decord and self.path.is_file() else None
     if self.path.is_dir(): frames = self._folder()
     else: frames = self._by_decord(*known) if known else self._by_pyav()
-    for i,picture in _nearest(frames, self.wanted):
+    begin, self.seconds = None, array('d')
+    for i,time,picture in _nearest(frames, self.wanted):
+        begin = time if begin is None else begin
+        self.seconds.append(time-begin)
         yield i, to_square(picture(), self.size)
     if self.wanted and self.fps: self.fps = min(self.fps, self.wanted)
 
@@ -667,9 +679,12 @@ def _by_pyav(self:Reading):
     with _opened(self.path) as (container, stream):
         stream.thread_type = 'AUTO'
         stream.codec_context.thread_count = self.threads
-        log, picture = _Packets(container, stream), None
+        log, size = _Packets(container, stream), None
         for frame in _decode(container, stream, log):
-            picture = picture or _converter(_shape(stream, frame), self.size, self.fit)
+            # a joined recording may change its proportions
+            if size!=(frame.width, frame.height):
+                size = frame.width, frame.height
+                picture = _converter(_shape(stream, frame), self.size, self.fit)
             yield log.shown[-1], partial(picture, frame)
     self._judge(log)
 
