@@ -38,7 +38,7 @@ def demo_eval(
 # %% ../nbs/08_demo.ipynb #3511730b
 def _training(arch, weights):
     "Settings that suit drawings, which are far from photographs: more of the network must move"
-    settings = dict(proximity=30, lr=2e-3, aug='light')
+    settings = dict(proximity=30, lr=1e-3, aug='light')
     if weights!='imagenet': return settings | dict(average=1., freeze=None)
     return settings | dict(average=.75, freeze='blocks.1' if arch==LITE0 else None)
 
@@ -49,7 +49,8 @@ def _usual_start(arch):
 
 def _make_data(folder, most, **settings):
     "Clips and stills: of each class half as many stills again as `most` labels, and test clips of their own"
-    return make_signs(folder, stills_pc=most*3//2, test_clips_pc=3, test_frames=30, test_stills_pc=9, **settings)
+    test = dict(test_clips_pc=3, test_frames=30, test_stills_pc=9)
+    return make_signs(folder, fps=10, stills_pc=most*3//2, **test, **settings)
 
 # %% ../nbs/08_demo.ipynb #9746629a
 def _write(results, out):
@@ -106,7 +107,7 @@ def _print_results(results, n_letters):
     print(results_table(results).to_string())
     print('\n\nAnd run by run, on the same stills:\n')
     print(compare(results, baseline=results[-2].name))
-    print('\nDrawn hands are far from the photographs that ImageNet is made of, and this training is short. Real video gains more: see README.md.')
+    print('\nDrawn hands show what happens, and not how much it is worth: for figures of real video see README.md.')
 
 # %% ../nbs/08_demo.ipynb #fa91a34f
 def print_demo(
