@@ -7,7 +7,6 @@ __all__ = ['SLOWER', 'NEAR', 'Again']
 
 # %% ../nbs/02k_again.ipynb #be125a11
 from fastai.callback.core import Callback
-from fastai.learner import SkipToEpoch
 from fastcore.basics import noop, patch
 from .evidence import TRUSTED, StretchProbe
 from .sampling import PairSampler
@@ -69,8 +68,6 @@ def begin_again(self:Again):
     thrown_away = [m for n,m in model.named_modules() if not n.startswith('backbone')]
     for layer in thrown_away: getattr(layer, 'reset_parameters', noop)()
     learn.opt.clear_state()
-    learn.remove_cb(SkipToEpoch)        # of a training that went on from a checkpoint
-    learn.dls.train.first = 0
 
 # %% ../nbs/02k_again.ipynb #b1a5e008
 @patch

@@ -36,7 +36,9 @@ def set_rng_state(
     kind,keys,*rest = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
-    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    # a run may go on with fewer cards than it began with
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cards: torch.cuda.set_rng_state_all(state['cuda'][:cards])
 
 # %% ../nbs/02d_checkpoint.ipynb #a5418873
 @contextmanager
@@ -130,6 +132,8 @@ class Checkpoint(Callback):
         if every<1: raise ValueError(f"every={every}: give a number of steps of at least 1")
         self.path, self.every, self.resume = Path(path), every, resume
         self.config, self.where_both, self.state = config or {}, where_both, None
+        # batches of the epoch under way that were seen before the cut
+        self.first = 0
         # the step after which all was known to be finite
         self.good = 0
         # the signal to stop, and whether anybody waits for one
@@ -323,6 +327,22 @@ def _take(self:Checkpoint):
         said = ' '.join(str(e).split())[:200]
         raise ValueError(f"{self.path} does not fit this run ({said}). Move it away, or start anew with resume=False.") from e
 
+# %% ../nbs/02d_checkpoint.ipynb #b49a5b88
+@patch
+def _unlike(self:Checkpoint):
+    "Settings that did not count, since only then or only now has them, in brackets"
+    now = json.loads(json.dumps(self._run_config(), default=str))
+    differ = _differences(json.loads(self.state['config']), now)
+    return f' ({differ})' if differ else ''
+
+# %% ../nbs/02d_checkpoint.ipynb #fc635c88
+class _SkipOnce(SkipToEpoch):
+    "Skips the epochs that are done, in a single fit"
+    def before_fit(self):
+        "Another fit begins, since that one was cut off: nothing of it is skipped"
+        self.dls.train.first = 0
+        self.learn.remove_cb(self)
+
 # %% ../nbs/02d_checkpoint.ipynb #dcbaeef3
 @patch
 def before_fit(self:Checkpoint):
@@ -333,13 +353,14 @@ def before_fit(self:Checkpoint):
     if not rank_distrib(): self._clean()
     if not self.state: return
     self._take()
-    if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}", flush=True)
-    self.learn.add_cb(SkipToEpoch(self.state['epoch']))
+    if not rank_distrib(): print(f"going on from {self.path} at step {self.state['train_iter']}{self._unlike()}", flush=True)
+    self.learn.add_cb(_SkipOnce(self.state['epoch']))
 
 @patch
 def after_fit(self:Checkpoint):
-    "No epoch is skipped in another fit"
-    self.learn.remove_cb(SkipToEpoch)
+    "Nothing is skipped in another fit"
+    self.learn.remove_cb(_SkipOnce)
+    self.dls.train.first = 0
 
 # %% ../nbs/02d_checkpoint.ipynb #d5f98b44
 @patch
@@ -351,6 +372,7 @@ def _restore_rng(self:Checkpoint):
 @patch
 def before_train(self:Checkpoint):
     "Schedule and data as far as they were"
+    self.first = 0
     if not self.state: return
     self.learn.train_iter, self.learn.pct_train = self.state['train_iter'], self.state['pct_train']
     scaler = getattr(self.learn, 'scaler', None)
@@ -362,11 +384,8 @@ def before_train(self:Checkpoint):
 @patch
 def before_batch(self:Checkpoint):
     "Random generators as they were; the number of the batch within its epoch"
-    first = self.dls.train.first if self.training else 0
     if self.state: self._restore_rng()
-    self.learn.iter += first
-
-@patch
-def after_train(self:Checkpoint):
-    "The next epoch begins at its beginning"
-    self.dls.train.first = 0
+    if not self.training: return
+    # the loader has begun, and its next epoch is a whole one
+    if self.dls.train.first: self.first, self.dls.train.first = self.dls.train.first, 0
+    self.learn.iter += self.first

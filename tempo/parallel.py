@@ -8,7 +8,10 @@ __all__ = ['several_processes', 'from_first', 'sync_batchnorm', 'local_batchnorm
 # %% ../nbs/02e_parallel.ipynb #3218c570
 import atexit
 import torch, torch.distributed as dist
+from contextlib import contextmanager
+from datetime import timedelta
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from timm.layers import convert_sync_batchnorm
 
 # %% ../nbs/02e_parallel.ipynb #f1ca04fa
@@ -70,12 +73,20 @@ def _share(layer):
     kind = type(layer)
     layer.__class__ = type(f'Sync{kind.__name__}', (_WholeBatch, kind), {})
 
+def _share_on_gpu(module):
+    "PyTorch's SyncBatchNorm in place of every BatchNorm layer that is none yet"
+    # timm would make a plain one of its own, which forgets the activation
+    if isinstance(module, nn.SyncBatchNorm): return module
+    if isinstance(module, nn.modules.batchnorm._BatchNorm): return convert_sync_batchnorm(module)
+    for name,child in module.named_children(): module.add_module(name, _share_on_gpu(child))
+    return module
+
 def sync_batchnorm(
     model:nn.Module, # Changed in place
 # The same network, weights and keys; BatchNorm over all processes' batches
 )->nn.Module:
     "PyTorch's SyncBatchNorm on GPUs, its formula in plain PyTorch elsewhere"
-    if next(model.parameters()).is_cuda: return convert_sync_batchnorm(model)
+    if next(model.parameters()).is_cuda: return _share_on_gpu(model)
     for m in model.modules():
         is_norm = isinstance(m, nn.modules.batchnorm._BatchNorm)
         if is_norm and not isinstance(m, _WholeBatch): _share(m)
@@ -90,22 +101,46 @@ def local_batchnorm(
     return model
 
 # %% ../nbs/02e_parallel.ipynb #7e5e655f
+# how long a process waits for the others
+_PATIENCE = timedelta(days=1)
+
 def _leave():
     "Part from the other processes; a process that ends without it is now and then aborted by its own threads"
     if several_processes(): dist.destroy_process_group()
 
+def _needs_accelerate():
+    "What accelerate and fastai have for several processes"
+    try: from accelerate.utils import InitProcessGroupKwargs
+    except ImportError as e: raise ImportError("training in several processes needs accelerate: pip install accelerate") from e
+    from fastai.distributed import DistributedTrainer
+    return InitProcessGroupKwargs, DistributedTrainer
+
+def _bare(model):
+    "The model that `DistributedDataParallel` wraps"
+    while isinstance(model, DistributedDataParallel): model = model.module
+    return model
+
 def data_parallel():
     "fastai's `DistributedTrainer` with this chapter's BatchNorm; make it before anything is put on a device"
-    try: from fastai.distributed import DistributedTrainer
-    except ImportError as e: raise ImportError("training in several processes needs accelerate: pip install accelerate") from e
+    InitProcessGroupKwargs, DistributedTrainer = _needs_accelerate()
     class DataParallel(DistributedTrainer):
         "Wraps the model in DistributedDataParallel; the loader shares batches out by itself"
         def _wrap_dl(self, dl): return dl
         def before_fit(self):
+            self.take_back()
             sync_batchnorm(self.learn.model)
             super().before_fit()
-        def after_fit(self):
-            super().after_fit()
-            local_batchnorm(self.learn.model)
+        def after_fit(self): self.take_back()
+        def take_back(self):
+            "The model as it was before a fit; a second time changes nothing more"
+            self.learn.model = local_batchnorm(_bare(self.learn.model))
+            # accelerate keeps what it has wrapped
+            self.accelerator.free_memory()
+        @contextmanager
+        def undone(self):
+            "After the block the model is as it was, however it ends"
+            try: yield
+            finally: self.take_back()
     atexit.register(_leave)
-    return DataParallel(sync_bn=False, cpu=not torch.cuda.is_available())
+    wait = InitProcessGroupKwargs(timeout=_PATIENCE)
+    return DataParallel(sync_bn=False, cpu=not torch.cuda.is_available(), kwargs_handlers=[wait])

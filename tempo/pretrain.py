@@ -27,7 +27,7 @@ from .again import Again
 from .backbones import Backbone, bare, check_backbone, check_side, extract_features, load_backbone, save_backbone, weights_digest
 from .teacher import Teacher
 from .lora import LowRank, Lora
-from .optim import Kernels
+from .optim import kernels
 from .watch import Collapse, Watch, without_waiting
 from .learner import PlainLearner, Table
 from .checkpoint import Checkpoint, only_run, seeded
@@ -45,15 +45,15 @@ class TempoLearner(PlainLearner):
     evidence = None
     # Whether training ended because every picture got the same features
     collapsed = False
-    # Context managers to make for each fit: what the
-    # backbone is while it trains, and not afterwards
+    # Context managers to make for each fit: what holds
+    # while it trains, and not afterwards
     during = ()
 
     def fit(self,
         *args, # As fastai's `Learner` takes them
         **kwargs # As fastai's `Learner` takes them
     ):
-        "Train; what was switched on in the backbone for training is off again afterwards, however it ends"
+        "Train; what was switched on for training is off again afterwards, however it ends"
         with ExitStack() as stack:
             for switched in self.during: stack.enter_context(switched())
             return super().fit(*args, **kwargs)
@@ -63,11 +63,10 @@ def _callbacks(config, dls):
     "What every training has, and what was asked for"
     size = getattr(getattr(dls.train, 'store', None), 'size', None)
     watch = Watch(config.every, stills=config.stills, size=size, logs=config.logs)
-    kernels = [Kernels(config.benchmark, config.tf32)] if config.benchmark or config.tf32 else []
     norms = BnFreeze() if config.bn else KeepStatistics()
     teachers = [Teacher(config.teacher_backbone())] if config.teacher is not None else []
     low_rank = [Lora()] if config.lora else []
-    return [TempoCallback(config.aug, config.channels_last), watch, norms, *kernels, *teachers, *low_rank]+L(config.cbs)
+    return [TempoCallback(config.aug, config.channels_last), watch, norms, *teachers, *low_rank]+L(config.cbs)
 
 def _mixed_precision(config, dls):
     "The callback where it is wanted, else None: bfloat16 where the device has it"
@@ -110,9 +109,10 @@ def _model(config, backbone):
     return model
 
 def _during(config, model):
-    "What the backbone is as long as it trains"
+    "What holds as long as it trains: PyTorch's switches, and what the backbone is"
+    switches = [partial(kernels, config.benchmark, config.tf32)] if config.benchmark or config.tf32 else []
     again = [partial(_blocks_again, model.backbone)] if config.grad_checkpoint else []
-    return again + ([model.lora.alone] if config.lora else [])
+    return switches + again + ([model.lora.alone] if config.lora else [])
 
 # %% ../nbs/03_pretrain.ipynb #bf8a318b
 def _bare_learner(dls, config, model, more):
@@ -329,7 +329,8 @@ def _checkpoint(config, run):
     "The callback that saves the run beside `out`, or None; the start counts by its weights, not by its path"
     if not config.out or not config.save_every: return None
     by_content = {k: v for k,v in run.items() if k!='weights'}
-    both = ('weights','pixels','start')         # earlier versions had the path alone
+    # earlier versions had the path alone; callbacks of one's own may look on
+    both = ('weights','pixels','start','own_cbs')
     return Checkpoint(config.out.with_suffix('.ckpt'), every=config.save_every, config=by_content, where_both=both, resume=config.resume)
 
 # %% ../nbs/03_pretrain.ipynb #a91961b2
@@ -364,7 +365,9 @@ def _pairs(config, store, proximity):
 
 def _join_processes(learn, parallel, seed):
     "This process as one of several"
-    if parallel: learn.add_cb(parallel)
+    if parallel:
+        learn.add_cb(parallel)
+        learn.during = [*learn.during, parallel.undone]
     if not rank_distrib(): return
     torch.manual_seed(seed+rank_distrib())      # each process augments in its own way
     learn.remove_cb(ProgressCallback)

@@ -7,11 +7,16 @@ __all__ = ['OPTIMIZERS', 'RECIPES', 'LearnerConfig', 'read_settings', 'takes_set
            'check_schedule']
 
 # %% ../nbs/02o_settings.ipynb #3dc66ddf
-import difflib, re, torch
+import copy, difflib, inspect, math, re
+import numpy as np, torch
 from dataclasses import dataclass, fields
+from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
 from torch import nn
 from fastcore.basics import argnames, patch
+from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.learner import Learner
 from fastai.torch_core import num_distrib
@@ -20,7 +25,7 @@ from .stills import labelled
 from .sampling import TemporalPdf, check_bs
 from .augment import check_aug
 from .barlow_loss import create_loss
-from .backbones import Backbone, create_backbone
+from .backbones import Backbone, create_backbone, weights_digest
 from .teacher import NoLoss, get_teacher
 from .lora import check_rank
 from .optim import Adam, Lars, SGD
@@ -79,20 +84,26 @@ class LearnerConfig(_Computed):
     every:int=50 # Steps between measurements of rank and probe
     stills:object=None # Folder of labelled stills to probe on while training
     logs:object=None # Folder for log.csv and TensorBoard
-    cbs:object=None # More callbacks
+    # More callbacks. What trains along makes another run of it; a
+    # callback of your own that only looks on says `looks_on = True`
+    cbs:object=None
 
     def __post_init__(self):
+        for name,value in vars(self).items():
+            if isinstance(value, np.generic): setattr(self, name, value.item())
         # as evaluations call it
         if isinstance(self.weights, str) and self.weights in ('random','none'): self.weights = None
         # low-rank updates keep the start by themselves
         if self.freeze is None: self.freeze = self.weights is not None and self.lora is None
         if self.bn is None: self.bn = self.weights is None
+        if self.stills: self.stills = Path(self.stills).expanduser()
+        if self.logs: self.logs = Path(self.logs).expanduser()
 
 # %% ../nbs/02o_settings.ipynb #1d894034
 @patch
 def start_backbone(self:LearnerConfig)->Backbone:
     "The network that training starts from"
-    if isinstance(self.weights, Backbone): return self.weights
+    if isinstance(self.weights, Backbone): return copy.deepcopy(self.weights)
     return create_backbone(self.arch, self.weights)
 
 @patch
@@ -107,6 +118,57 @@ def loss_func(self:LearnerConfig)->nn.Module:
     if self.loss=='none': return NoLoss()
     settings = dict(lmb=self.lmb) if self.loss=='barlow' else {}
     return create_loss(self.loss, **settings)
+
+# %% ../nbs/02o_settings.ipynb #43cd1af7
+# whole numbers: the least of them, and what to give
+_WHOLE = dict(
+    proj=(1, "the projector's width, a whole number such as 1024"),
+    every=(1, 'at least 1 step, as a whole number'),
+    epochs=(1, 'at least 1, as a whole number'),
+    steps=(1, 'at least 1, as a whole number'),
+    bs=(1, 'a whole number of pairs such as 128'),
+    size=(1, 'the side of the frames in pixels, such as 128'),
+    seed=(0, 'a whole number from 0 on, such as 42'),
+    save_every=(0, 'a whole number of steps such as 100, or 0 for no checkpoints'))
+
+def _check_whole(config, name):
+    "Refuse what is no whole number, or too small a one"
+    value, (least,way_out) = getattr(config, name), _WHOLE[name]
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    # PyTorch takes no larger seed
+    if not whole or not least<=value<2**63: raise ValueError(f"{name}={value!r}: give {way_out}")
+
+# %% ../nbs/02o_settings.ipynb #cc60412d
+# other numbers: what to give
+_NUMBERS = dict(
+    lmb='a weight of 0 or more, such as 0.005',
+    ema='a share between 0 and 1 such as .99, or 0 for none',
+    wd='a weight decay of 0 or more, such as 0.01',
+    warmup='a share of the training, from 0 to less than 1',
+    average="a share from 0 to 1, or 'auto'")
+
+def _is_number(value):
+    "Whether this is a number, and a finite one"
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+def _check_number(config, name):
+    "Refuse what is no number, or a negative one"
+    value = getattr(config, name)
+    if not _is_number(value) or value<0: raise ValueError(f"{name}={value!r}: give {_NUMBERS[name]}")
+
+# %% ../nbs/02o_settings.ipynb #3d6db0d2
+def _rates(lr):
+    "The numbers of a learning rate: one, or those of a pair or a slice; none where it is neither"
+    if isinstance(lr, (tuple,list)): return list(lr) if len(lr)==2 else []
+    if not isinstance(lr, slice): return [lr]
+    if lr.step is not None: return []
+    return [lr.stop] if lr.start is None else [lr.start, lr.stop]
+
+def _check_lr(lr):
+    "Refuse what is no rate, and no pair of rates"
+    rates = _rates(lr)
+    if rates and all(_is_number(o) and o>0 for o in rates): return
+    raise ValueError(f"lr={lr!r}: give a learning rate above 0 such as 0.002, or a pair (early layers, projector)")
 
 # %% ../nbs/02o_settings.ipynb #6cc09af2
 OPTIMIZERS = dict(adam=Adam, lars=Lars, sgd=SGD)
@@ -133,6 +195,8 @@ def _check_opt(opt):
 @patch
 def check(self:LearnerConfig):
     "Refuse wrong values before there are data"
+    for name in ('proj','every'): _check_whole(self, name)
+    for name in ('lmb','ema'): _check_number(self, name)
     _check_opt(self.opt)
     check_aug(self.aug)
     _check_compile(self.compile)
@@ -144,19 +208,66 @@ def check(self:LearnerConfig):
     if self.stills and not Path(self.stills).is_dir(): labelled(self.stills)
     if self.logs: check_place(Path(self.logs)/'log.csv')
 
+# %% ../nbs/02o_settings.ipynb #a5465195
+# what losses measure, and what PyTorch and fastai set
+_NO_SETTINGS = ('terms','training','learn','run')
+_FUNCTIONS = (type,FunctionType,BuiltinFunctionType,MethodType)
+
+def _is_simple(o):
+    "Whether something is a number or a text, or holds nothing else"
+    if isinstance(o, dict): return all(map(_is_simple, o.values()))
+    if isinstance(o, (tuple,list)): return all(map(_is_simple, o))
+    return o is None or isinstance(o, (bool,int,float,str,Path,np.generic))
+
+def _call(name, settings):
+    "A thing as the call that makes it"
+    return f"{name}({', '.join(f'{k}={_plain(o)!r}' for k,o in settings.items())})"
+
+def _with_settings(v):
+    "A thing by its class and the numbers and texts that it keeps: those that the class takes, else all"
+    kept = {k: o for k,o in vars(v).items() if k[0]!='_' and k not in _NO_SETTINGS and _is_simple(o)}
+    asked = [k for k in inspect.signature(type(v).__init__).parameters if k in kept]
+    return _call(type(v).__qualname__, {k: kept[k] for k in asked or kept})
+
+def _plain(v):
+    "A setting as JSON can hold it, the same in every process"
+    if isinstance(v, np.generic): return v.item()
+    if isinstance(v, slice): return [_plain(v.start), _plain(v.stop)]
+    if isinstance(v, Backbone): return f'a {v.arch} in memory'
+    if isinstance(v, partial): return _call(_plain(v.func), {str(k): o for k,o in enumerate(v.args)} | v.keywords)
+    if isinstance(v, _FUNCTIONS): return v.__qualname__
+    if isinstance(v, nn.Module) and v.state_dict(): return f'{_with_settings(v)} #{weights_digest(v, digest_size=8)}'
+    if callable(v): return _with_settings(v)
+    return v if v is None or isinstance(v, (bool,int,float)) else str(v)
+
+# %% ../nbs/02o_settings.ipynb #617b33c4
+_ONLOOKERS = {'ActivationStats','CollectDataCallback','CometCallback','CSVLogger','LivePlot','NeptuneCallback','ProgressCallback',
+              'Recorder','ShowGraphCallback','TensorBoardBaseCallback','WandbCallback','Watch'}
+
+def _is_known(cb):
+    "Whether a callback is fastai's or Tempo's"
+    return type(cb).__module__.partition('.')[0] in ('fastai','tempo')
+
+def _looks_on(cb):
+    "Whether a callback leaves the training alone"
+    kinds = {kind.__name__ for kind in type(cb).__mro__}
+    return bool(kinds & _ONLOOKERS) or getattr(type(cb), 'looks_on', False)
+
+def _taking_part(cbs):
+    "Callbacks that may train along, with their settings: fastai's and Tempo's, and those of one's own"
+    made = [cb() if isinstance(cb, type) else cb for cb in L(cbs)]
+    part = [cb for cb in made if not _looks_on(cb)]
+    kinds = dict(cbs=True, own_cbs=False)
+    said = {k: sorted(_with_settings(cb) for cb in part if _is_known(cb)==known) for k,known in kinds.items()}
+    return {k: ', '.join(v) for k,v in said.items() if v}
+
 # %% ../nbs/02o_settings.ipynb #3bcdf66e
-# where things go and who looks on: the weights do not depend on these
+# where things go and who looks on: the weights do not depend
+# on these; callbacks are looked at one by one
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
 # as long as they are the default, checkpoints do not have
 # them: how the same is computed, and what came later
 _COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None, lora=None)
-
-def _plain(v):
-    "A setting as JSON can hold it, the same in every process"
-    if isinstance(v, slice): return [v.start, v.stop]
-    if isinstance(v, Backbone): return f'a {v.arch} in memory'
-    if callable(v): return getattr(v, '__qualname__', type(v).__name__)
-    return v if v is None or isinstance(v, (bool,int,float)) else str(v)
 
 @patch
 def to_dict(self:LearnerConfig,
@@ -164,7 +275,8 @@ def to_dict(self:LearnerConfig,
 )->dict:
     "The settings that the weights depend on, as JSON can hold them"
     settings = {f.name: getattr(self, f.name) for f in fields(self)} | more
-    return {k:_plain(v) for k,v in settings.items() if k not in _ASIDE and not (k in _COMPUTED and v==_COMPUTED[k])}
+    counts = lambda k,v: k not in _ASIDE and not (k in _COMPUTED and v==_COMPUTED[k])
+    return {k: _plain(v) for k,v in settings.items() if counts(k, v)} | _taking_part(self.cbs)
 
 # %% ../nbs/02o_settings.ipynb #41071b2b
 RECIPES = dict(thorough=dict(epochs=12, size=224, freeze=False))
@@ -274,24 +386,15 @@ def _check_out(out):
     can_be_made = out.parent.exists() or out.parent.parent.exists()
     if out.is_dir() or not can_be_made: raise ValueError(f"out={name!r} cannot be written: make its folder first")
 
-def _check_size(config):
-    "At least one pixel"
-    if config.size<1: raise ValueError(f"size={config.size}: give the side of the frames in pixels, such as 128")
-
 def _check_looks(config):
     "Once or twice"
     if config.looks not in (1,2): raise ValueError(f"looks={config.looks}: give 1, or 2 to look again on the way")
 
-def _check_length(config):
-    "At least one epoch, or one step"
-    name = 'epochs' if config.steps is None else 'steps'
-    n = getattr(config, name)
-    if n<1: raise ValueError(f"{name}={n}: give at least 1")
-
 def _check_average(config):
     "A share; nothing can be kept of a random start"
     least, share = 1 if config.weights is None else 0, config.average
-    if share=='auto': return
+    if isinstance(share, str) and share=='auto': return
+    _check_number(config, 'average')
     if not least<=share<=1: raise ValueError(f'average={share}: give a share from 0 to 1, and 1 where the start is random')
 
 # %% ../nbs/02o_settings.ipynb #c2b0eec5
@@ -324,12 +427,14 @@ def check_schedule(
 @patch
 def check(self:TrainConfig):
     "Refuse wrong values before anything is decoded or trained"
+    length = 'epochs' if self.steps is None else 'steps'
+    for name in (length,'bs','size','seed','save_every'): _check_whole(self, name)
+    for name in ('wd','warmup'): _check_number(self, name)
+    _check_lr(self.lr)
     if self.out is not None: _check_out(self.out)
     _check_distance(self.pdf, self.proximity)
     check_schedule(self.schedule, self.warmup)
     check_bs(self.bs, max(num_distrib(),1))
-    _check_length(self)
-    _check_size(self)
     _check_looks(self)
     _check_average(self)
     LearnerConfig.check(self)
