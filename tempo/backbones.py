@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from .utils import whole_file, write_atomic
 from .digests import as_bytes, check_zip, not_finite, tensors_digest
-from .loaders import ahead, on_device
+from .loaders import ahead, net_on, on_device
 from .statistics import mean_sd, n_text
 from .weights import fill, fit_line, is_safetensors, read_weights
 
@@ -107,7 +107,8 @@ def forward(self:Backbone,
     "Features of pictures that nobody has normalised yet"
     for side in x.shape[2:]: check_side(self, side)
     if x.dtype==torch.uint8: x = x.float()/255
-    return self.body((x-self.mean)/self.std)
+    x = (x-self.mean)/self.std
+    return self.body(x.to(self.mean.dtype))
 
 # %% ../nbs/02a_backbones.ipynb #feaac3c3
 ARCHS = {}  # name -> function that makes a `Backbone` with random weights
@@ -261,14 +262,15 @@ def _of_others(arch, path):
     "A backbone of this architecture with the weights of a file that others published"
     b = create_backbone(arch, None)
     facts = fill(bare(b.body), path)
-    if facts['missing']+facts['other_shape']+facts['left_over']: warnings.warn(f'{path}: {fit_line(facts)}')
+    amiss = ('missing','other_shape','other_kind','left_over')
+    if any(facts[key] for key in amiss): warnings.warn(f'{path}: {fit_line(facts)}')
     b.meta = dict(start=path.name, weights=fit_line(facts))
     if facts['licence']: b.meta['licence'] = facts['licence']
     return b
 
 def _saved(arch, path):
     "The backbone in a file, if it is of this architecture"
-    b = _from_file(Path(path), arch)
+    b = _from_file(path, arch)
     if b.arch==arch: return b
     raise ValueError(f"{path} holds a {b.arch}, not a {arch}. Use arch='{b.arch}'.")
 
@@ -293,7 +295,8 @@ def _named(arch, weights):
 # %% ../nbs/02a_backbones.ipynb #68ec9657
 def create_backbone(
     arch:str='resnet34', # A name in torchvision or timm, or of `register_arch`
-    # 'imagenet', None for a random start, or the path of a backbone, saved or published
+    # 'imagenet', None or 'random' for a random start, or
+    # the path of a backbone, saved or published
     weights='imagenet',
     *,
     # What a transformer gives: 'token', 'mean' (of the
@@ -302,6 +305,7 @@ def create_backbone(
 )->Backbone:
     "A backbone by name"
     if pool: arch = f'{arch}:{pool}'
+    if weights=='random': weights = None
     if weights not in (None,'imagenet'): return _saved(arch, weights)
     return _registered(arch, weights) if arch in ARCHS else _named(arch, weights)
 
@@ -365,15 +369,16 @@ def extract_features(
     device=None, # Where to compute; None: where the backbone is
     progress:bool=True, # Show a bar, where there are many pictures
 ): # (N,n_features) float32 tensor, on the CPU
-    "Features in eval mode; the backbone is left exactly as it was"
-    device = device or next(backbone.parameters()).device
+    "Features in eval mode; the backbone is left exactly as it was, and where it was"
+    net = net_on(backbone, device) if device else backbone
+    device = next(net.parameters()).device
     batches = tqdm(range(0,len(images),bs), desc='features', leave=False, disable=not progress or len(images)<300)
     read = (torch.as_tensor(images[i:i+bs]).permute(0,3,1,2) for i in batches)
-    there = isinstance(images, np.ndarray) and torch.device(device).type=='cpu'
+    there = isinstance(images, np.ndarray) and device.type=='cpu'
     # batches that a thread reads or sends while others are computed
     n = 0 if there else 2
-    with _eval_mode(backbone), torch.inference_mode():
-        out = [backbone(on_device(x, device)).float() for x in ahead(read, n)]
+    with _eval_mode(net), torch.inference_mode():
+        out = [net(on_device(x, device)).float() for x in ahead(read, n)]
     return torch.cat(out).cpu().clone()
 
 # %% ../nbs/02a_backbones.ipynb #736a590a
@@ -418,10 +423,14 @@ def _load_features(file):
     with suppress(OSError): os.utime(file)
     return features
 
+# a digest; files of other names are somebody's own
+_KEPT = re.compile('[0-9a-f]{32}')
+
 def _prune(folder, limit):
-    "Remove what was not used for longest, until `limit` bytes are left"
+    "Remove the features that were not used for longest, until `limit` bytes of them are left"
     files = []
     for f in folder.glob('*.safetensors'):
+        if not _KEPT.fullmatch(f.stem): continue
         s = f.stat()
         files.append((s.st_mtime, s.st_size, f))
     total = sum(size for _,size,_ in files)
@@ -444,12 +453,12 @@ def cached_features(
     images, # (N,H,W,3) uint8, as for `extract_features`
     *,
     cache=True, # True: a folder in the user's cache; False: none; else the folder
-    limit:float=2**30, # What the folder may hold (bytes)
+    limit:float=2**30, # What the folder may hold of features (bytes)
     **kw # Passed to `extract_features`
 ): # (N,n_features) float32 tensor, on the CPU
     "`extract_features`, or what it gave the last time for the same weights and pictures"
     if not cache: return extract_features(backbone, images, **kw)
-    folder = xdg_cache_home()/'tempo'/'features' if cache is True else Path(cache)
+    folder = xdg_cache_home()/'tempo'/'features' if cache is True else Path(cache).expanduser()
     device = kw.get('device') or next(backbone.parameters()).device
     file = folder/f"{_features_digest(backbone, images, device)}.safetensors"
     kept = _load_features(file)
@@ -523,7 +532,7 @@ def save_backbone(
     **meta, # What else to write down: settings, provenance; anything JSON can hold
 )->Path:
     "Write the backbone's weights and their digest, atomically; what could not be loaded, or is not finite, is refused"
-    b, path = find_backbone(model), Path(path)
+    b, path = find_backbone(model), Path(path).expanduser()
     if path.suffix not in ('.safetensors','.pth'): raise ValueError(f"{path}: end the name in .safetensors or .pth")
     head, sd = _header(b, meta), _plain_state(b.body)
     _check_tensors(b.arch, sd, path)
@@ -553,23 +562,25 @@ def _n_blocks(body, layer):
     return len({k.split('.')[1] for k in body if k.startswith(f'{layer}.')})
 
 # %% ../nbs/02a_backbones.ipynb #84a1baa9
-def _from_thesis(sd):
-    "(header, tensors) of a checkpoint of the thesis; (None, None) of any other"
+def _from_thesis(sd, named=None):
+    "(header, tensors) of a checkpoint of the thesis; (None, None) of any other, also where it is no such ResNet and its architecture was `named`"
     body = _resnet_tensors(sd)
     if 'conv1.weight' not in body: return None, None
     kind, last = ('bottleneck','bn3') if 'layer1.0.conv3.weight' in body else ('basic','bn2')
     arch = _RESNETS.get((kind, *(_n_blocks(body, f'layer{i}') for i in (1,2,3,4))))
     if not arch: return None, None
+    # a wide ResNet-50 has as many blocks
+    if named not in (None,arch) and _misfit(_blank_state(arch), body): return None, None
     n_features = len(body[f'layer4.0.{last}.weight'])
     head = dict(arch=arch, n_features=n_features, mean=IMAGENET_MEAN, std=IMAGENET_STD, size=128)
     return json.dumps(dict(head, meta=dict(start="a checkpoint of the thesis's scripts"))), body
 
 # %% ../nbs/02a_backbones.ipynb #8052677e
-def _read_weights(path):
+def _read_weights(path, arch=None):
     "(header, tensors, digest) of a file, never unpickling objects; header and digest are None where the file has none"
     checkpoint, texts = read_weights(path)
     if is_safetensors(path): return texts.get('tempo'), checkpoint, texts.get('digest')
-    if 'tempo' not in checkpoint: return *_from_thesis(checkpoint), None
+    if 'tempo' not in checkpoint: return *_from_thesis(checkpoint, arch), None
     return checkpoint['tempo'], checkpoint['state_dict'], checkpoint.get('digest')
 
 # %% ../nbs/02a_backbones.ipynb #754ce906
@@ -591,12 +602,12 @@ def _parse_header(text):
     return {name: head[name] for name in _IS_RIGHT}
 
 # %% ../nbs/02a_backbones.ipynb #e6b9fb5e
-def _read_or_refuse(path):
+def _read_or_refuse(path, arch=None):
     "`_read_weights`, or an error that says what is wrong with the file"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Give a file that save_backbone wrote, 'imagenet' or 'random'.")
     if not is_safetensors(path): check_zip(path)
-    try: return _read_weights(path)
+    try: return _read_weights(path, arch)
     except Exception as e:
         why = f"{path} cannot be read as weights ({type(e).__name__}). Is it whole, and does it end in .safetensors or .pth?"
         raise ValueError(why) from e
@@ -630,7 +641,8 @@ def _filled(head, sd):
 # %% ../nbs/02a_backbones.ipynb #90f87afa
 def _from_file(path, arch=None):
     "The backbone in a file: one that was saved, or that others published for this architecture"
-    head, sd, digest = _read_or_refuse(path)
+    path = Path(path).expanduser()
+    head, sd, digest = _read_or_refuse(path, arch)
     if head is None and arch: return _of_others(arch, path)
     if head is None: raise ValueError(f"{path} has no Tempo header, so its architecture is unknown. Name it with arch=.")
     try:
@@ -643,7 +655,7 @@ def load_backbone(
     path, # A file that `save_backbone` wrote, or a checkpoint of the thesis's scripts
 )->Backbone:
     "The backbone that was saved, with its normalisation and its header's `meta`"
-    return _from_file(Path(path))
+    return _from_file(path)
 
 # %% ../nbs/02a_backbones.ipynb #c11d8a43
 # maps at strides 4, 8, 16 and 32, by detectron2's names
@@ -822,7 +834,7 @@ def export_onnx(
     tol:float=1e-3,
 )->Path:
     "Write the backbone as ONNX, atomically, after comparing it with PyTorch: input `image` (N,3,size,size) float in [0,1], output `features`"
-    path, size = Path(path), size or backbone.size
+    path, size = Path(path).expanduser(), size or backbone.size
     if path.suffix!='.onnx': raise ValueError(f"{path}: end the name in .onnx")
     net = copy.deepcopy(backbone).eval().cpu().to(memory_format=torch.contiguous_format)
     net.body = bare(net.body)
@@ -936,7 +948,8 @@ def card_files(
     path, # The weights' file; the card goes beside it
 )->tuple: # The JSON file and the Markdown file
     "Where a card goes; a file that is there and is no card is refused"
-    files = Path(path).with_suffix('.json'), Path(path).with_suffix('.md')
+    path = Path(path).expanduser()
+    files = path.with_suffix('.json'), path.with_suffix('.md')
     for f in files:
         if not f.exists() or f.is_file() and _is_card(f): continue
         raise FileExistsError(f"{f} is no model card, and is left as it is. Move it, or give the weights' file another name.")
@@ -964,7 +977,7 @@ def get_backbone(
 )->Backbone:
     "The backbone that is meant"
     if not isinstance(backbone, (str,Path)): return find_backbone(backbone)
-    if backbone not in ('imagenet','random'): return _from_file(Path(backbone), arch)
+    if backbone not in ('imagenet','random'): return _from_file(backbone, arch)
     arch = arch or (LITE0 if lite_available() else 'resnet34')
     if backbone=='imagenet': return create_backbone(arch)
     # the same random network every time, and nobody else's random numbers touched

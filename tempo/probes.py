@@ -334,11 +334,14 @@ def _vote(s, y, k, T):
     "The classes (M,) that the k most similar of N stills with classes `y` vote for; `s` (M,N) holds the similarities"
     s, i = s.topk(k)
     votes = torch.zeros(len(s), int(y.max())+1, device=s.device)
-    return votes.scatter_add_(1, y[i], ((s-1)/T).exp()).argmax(1)
+    # the most similar has weight 1, so that at a low T not all of them are 0
+    weights = ((s-s[:,:1])/T).exp()
+    return votes.scatter_add_(1, y[i], weights).argmax(1)
 
 # %% ../nbs/02b_probes.ipynb #561974db
 def _without_own(s, groups):
     "Similarities (N,N), with nothing left of a still's likeness to itself or to its group"
+    if len(s)<2: raise ValueError(f"{len(s)} still alone: there are no others to vote. Give more, or stills to measure on as test=.")
     s.fill_diagonal_(-torch.inf)
     if groups is None: return s
     names, of = np.unique(groups, return_inverse=True)
@@ -365,9 +368,11 @@ def knn_accs(
     "Accuracy of a weighted vote of the k nearest neighbours by cosine similarity"
     if k<1: raise ValueError(f"k={k}: at least one neighbour has to vote")
     if T<=0: raise ValueError(f"T={T}: the temperature has to be above 0")
-    y, mean, left_out = torch.as_tensor(y, device=train.device), train.mean(0), test is None
+    y, left_out = torch.as_tensor(y, device=train.device), test is None
+    train = train.float()
+    mean = train.mean(0)
     x = unit_features(train, mean)
-    s = (x if left_out else unit_features(test, mean))@x.T
+    s = (x if left_out else unit_features(test.float(), mean))@x.T
     if left_out: s = _without_own(s, groups)
     said = _vote(s, y, min(k, len(x)-left_out), T)
     if preds: return said.cpu().numpy()

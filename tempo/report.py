@@ -38,7 +38,13 @@ class EvalResult:
     # (M,) patient, camera or recording of each still measured on, where it is known
     groups: np.ndarray = None
 
-    def __post_init__(self): self.accs = np.atleast_2d(np.asarray(self.accs, float))
+    def __post_init__(self):
+        self.accs = np.atleast_2d(np.asarray(self.accs, float))
+        n, named = len(self.accs), np.size(self.samples_pc)
+        if n==named: return
+        raise ValueError(f"{self.name or 'EvalResult'}: accs has {n} rows and samples_pc {named} numbers of labels, {self.samples_pc}. "
+                         "Give a row of runs for each, such as [[.5],[.6]] for [1,5].")
+
     def __repr__(self):
         said = [f'n={n_text(n)} {mean_sd(a)} %' for n,a in self._rows()]
         return f"{self.name or 'EvalResult'}: {', '.join(said)}"
@@ -367,6 +373,7 @@ def labels_saved(
 # A line an n: `needs` (labels per class of the baseline) with `low`, `high`, `text`
 )->pd.DataFrame:
     "At which number of labels per class the baseline is as good"
+    _check_draws(base, ours)
     some = [k for k,n in enumerate(base.samples_pc) if n]
     some = sorted(some, key=lambda k: base.samples_pc[k])
     ns = [base.samples_pc[k] for k in some]
@@ -418,10 +425,11 @@ def show_differences(
     "Differences for people; no interval over draws where every draw is the same one, of all stills"
     d = pd.DataFrame(d)
     t = pd.DataFrame({'backbone':d['name'], 'n':d.n})
-    t[f'{baseline} (%)'] = [f'{100*x:.1f}' for x in d.baseline]
-    t['accuracy (%)'] = [f'{100*x:.1f}' for x in d.accuracy]
-    t['difference'] = [f'{100*x:+.1f}' for x in d.difference]
     # a row has None for NaN
+    shares = d[['baseline','accuracy','difference']].astype(float)
+    t[f'{baseline} (%)'] = [f'{100*x:.1f}' for x in shares.baseline]
+    t['accuracy (%)'] = [f'{100*x:.1f}' for x in shares.accuracy]
+    t['difference'] = [f'{100*x:+.1f}' for x in shares.difference]
     ends = lambda *names: d[list(names)].astype(float).values
     t['over draws'] = [_from_to(*o) for o in ends('low','high')]
     if 'low_stills' not in d: return t

@@ -84,8 +84,9 @@ def add_row(
     "Append one line to `path`"
     row = dict(row, when=time.strftime('%Y-%m-%d'), code=code_version(), machine=machine())
     line = json.dumps(_plain(row), allow_nan=False)+'\n'
+    path = Path(path).expanduser()
     with told_in_words(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         _append(path, line)
     return row
 
@@ -100,7 +101,7 @@ def load_rows(
     path, # A .jsonl file
 )->list: # One dict a line
     "The rows of a results file"
-    lines = Path(path).read_bytes().splitlines()
+    lines = Path(path).expanduser().read_bytes().splitlines()
     return [_parse(path, k, l) for k,l in enumerate(lines, 1)]
 
 # %% ../nbs/03c_rows.ipynb #b6fa020a
@@ -108,7 +109,7 @@ def check_writable(
     path, # A file that rows will be added to
 ):
     "Refuse a results file that cannot be written: now, and not after all the work"
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists(): return check_place(path)
     with told_in_words(path):
         open(path, 'a').close()

@@ -88,9 +88,9 @@ def two_way_interval(
     drawn = lambda k: rng.multinomial(k, [1/k]*k, draws)/k
     runs = drawn(len(a))
     units = drawn(len(names))
-    sums = a@(of[:,None]==range(len(names)))                  # (runs,groups)
     sizes = np.bincount(of)
-    means = ((runs@sums)*units).sum(1)/(units@sizes)
+    sums = np.stack([np.bincount(of, row) for row in a])       # (runs,groups)
+    means = (runs*(units@sums.T)).sum(1)/(units@sizes)
     return tuple(np.percentile(means, [2.5,97.5]))
 
 # %% ../nbs/03b_statistics.ipynb #4591fcf8
@@ -98,9 +98,12 @@ def stills_needed(
     ns, # (k,) numbers of labels per class, ascending
     accs, # (k,) the baseline's accuracies
     acc:float, # The accuracy to reach
-)->float: # Labels per class; 0: fewer than the first of `ns`, inf: more than the last
+# Labels per class; 0: fewer than the first of `ns`, inf:
+# more than the last, NaN: an accuracy is not known
+)->float:
     "Where the baseline reaches `acc`"
     accs = np.maximum.accumulate(accs)
+    if np.isnan(acc) or np.isnan(accs[0]): return np.nan
     if acc<accs[0]: return 0.
     if acc>accs[-1]: return np.inf
     k = np.searchsorted(accs, acc)                       # the first that is as good

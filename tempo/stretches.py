@@ -143,7 +143,7 @@ def __repr__(self:Stretches):
             f"so pairs lie {said(apart)} apart on average and never more than {said(most)}")
 
 # %% ../nbs/02f_stretches.ipynb #6c655cc7
-STRETCHES_FORMAT = 1  # raise it when the rule changes
+STRETCHES_FORMAT = 2  # raise it when the rule changes
 _MOST = 20_000        # frames that decide the leading directions
 
 def _courses(store, backbone, frames, progress=False):
@@ -169,7 +169,7 @@ def _look(store, backbone, penalty, progress=False):
 # %% ../nbs/02f_stretches.ipynb #2087e046
 def _stretches_file(store, backbone, penalty):
     "The file that holds the stretches of `store`"
-    weights = weights_digest(backbone, backbone.mean, backbone.std)
+    weights = weights_digest(backbone, str(backbone), backbone.mean, backbone.std)
     key = json.dumps([STRETCHES_FORMAT, RATE, FINEST, ENOUGH, penalty, weights, store.index['shards'], store.bounds.tolist()])
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     return store.path/'stretches'/f'{name}.json'

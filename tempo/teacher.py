@@ -37,11 +37,12 @@ def get_teacher(
 )->Backbone:
     "The network that teaches"
     if isinstance(teacher, Backbone): return teacher
+    path = Path(teacher).expanduser()
+    if path.exists(): return get_backbone(path)
     name, named, file = str(teacher).partition('=')
-    if named: return create_backbone(name, Path(file).expanduser())
-    path = Path(name).expanduser()
-    if path.suffix in _FILES or path.exists(): return get_backbone(path)
-    return create_backbone(name)
+    # a folder's name may have a =, too
+    if named and Path(name).name==name: return create_backbone(name, Path(file))
+    return get_backbone(path) if path.suffix in _FILES else create_backbone(str(teacher))
 
 # %% ../nbs/02l_teacher.ipynb #f4360449
 class Teacher(Callback):

@@ -6,7 +6,7 @@
 __all__ = ['CsvLog', 'Collapse', 'check_health', 'Watch', 'LateLoss', 'LateBar', 'without_waiting', 'LivePlot']
 
 # %% ../nbs/02c_watch.ipynb #b0e28e9a
-import csv, importlib.util, math, time
+import csv, importlib.util, io, math, time
 from pathlib import Path
 import pandas as pd, torch
 from fastcore.all import *
@@ -14,20 +14,31 @@ from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import AvgSmoothLoss
 from fastai.torch_core import rank_distrib
+from .utils import whole_file
 from .stills import labelled
 from .barlow_loss import cross_correlation
 from .backbones import extract_features
 from .probes import probe_accs, rankme, spread
 
 # %% ../nbs/02c_watch.ipynb #199775cf
+def _whole_lines(path):
+    "The lines of a text file that were written to their end, and are text"
+    text = path.read_bytes().decode(errors='replace')
+    ended = text[:text.rfind('\n')+1]
+    return [l for l in io.StringIO(ended, newline='') if not {'\0','\ufffd'} & set(l)]
+
+def _is_row(row):
+    "Whether a row has a field for each key and no more, and the number of its step"
+    return None not in row and None not in row.values() and row.get('step','').isdecimal()
+
 def _read_rows(path):
-    "Rows of a CSV file; none where there is no file"
+    "The whole rows of a CSV file; none where there is no file"
     if not path.exists(): return []
-    with path.open(newline='') as f: return list(csv.DictReader(f))
+    return [r for r in csv.DictReader(_whole_lines(path)) if _is_row(r)]
 
 def _write_rows(path, keys, rows):
     "All rows, under all keys"
-    with path.open('w', newline='') as f:
+    with whole_file(path) as part, part.open('w', newline='', encoding='utf-8') as f:
         w = csv.DictWriter(f, keys)
         w.writeheader()
         w.writerows(rows)
@@ -48,8 +59,9 @@ class CsvLog:
     ):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not step and self.path.exists(): self.path.rename(_free_name(self.path))
-        self.rows = [r for r in _read_rows(self.path) if int(r['step'])<step]
+        rows = _read_rows(self.path)
+        if self.path.exists() and not (step and rows): self.path.rename(_free_name(self.path))
+        self.rows = [r for r in rows if int(r['step'])<step]
         self.keys = list(self.rows[0]) if self.rows else []
         _write_rows(self.path, self.keys, self.rows)
 
@@ -59,7 +71,7 @@ class CsvLog:
         new = [k for k in row if k not in self.keys]
         self.keys += new
         if new: return _write_rows(self.path, self.keys, self.rows)
-        with self.path.open('a', newline='') as f: csv.DictWriter(f, self.keys).writerow(row)
+        with self.path.open('a', newline='', encoding='utf-8') as f: csv.DictWriter(f, self.keys).writerow(row)
 
 # %% ../nbs/02c_watch.ipynb #ec7da27d
 def _not_finite(row):

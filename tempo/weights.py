@@ -116,9 +116,13 @@ def _parts(content, net, want):
             yield f'{name} {start}'.strip(), {k.removeprefix(start): v for k,v in group.items() if k.startswith(start)}
 
 # %% ../nbs/02i_weights.ipynb #13aaf3cd
+def _alike(a, b):
+    "Whether two tensors hold numbers of one kind: with a point, or whole"
+    return a.is_floating_point()==b.is_floating_point()
+
 def _fitting(part, want):
     "Names of the network's tensors that a part fills"
-    return [k for k,v in want.items() if k in part and part[k].shape==v.shape]
+    return [k for k,v in want.items() if k in part and part[k].shape==v.shape and _alike(part[k], v)]
 
 def _counter(name):
     "Whether a name is that of a counter of batches"
@@ -147,7 +151,7 @@ def _some(names):
     more = f' and {len(names)-3} more' if len(names)>3 else ''
     return ', '.join(names[:3])+more
 
-_WORDS = dict(missing='not in the file', other_shape='of another shape', left_over='left over')
+_WORDS = dict(missing='not in the file', other_shape='of another shape', other_kind='no floating-point numbers', left_over='left over')
 
 def fit_line(
     facts:dict, # From `fill`
@@ -173,16 +177,24 @@ def _facts(where, part, fits, net):
     "What was found, and what was not"
     want = net.state_dict()
     absent = [k for k in want if k not in fits and not _counter(k)]
-    other_shape = [k for k in absent if k in part]
+    missing = [k for k in absent if k not in part]
+    other_shape = [k for k in absent if k in part and part[k].shape!=want[k].shape]
+    other_kind = [k for k in absent if k not in missing+other_shape]
     left = [k for k in part if k not in want and not _HEADS.search(k)]
     n = len([k for k in want if not _counter(k)])
-    missing = [k for k in absent if k not in part]
-    return dict(part=where, fits=len(fits), tensors=n, missing=missing, other_shape=other_shape, left_over=left)
+    lacks = dict(missing=missing, other_shape=other_shape, other_kind=other_kind)
+    return dict(part=where, fits=len(fits), tensors=n, **lacks, left_over=left)
+
+def _widened(v):
+    "A tensor whose numbers can be added up: those of one byte become wider"
+    return v.float() if v.is_floating_point() and v.element_size()==1 else v
 
 def fill(
     net, # A network without its classifier; it is filled in place
     path, # A file as others publish them
-)->dict: # `part`, `fits`, `tensors`, `missing`, `other_shape`, `left_over`, `licence`
+# `part`, `fits`, `tensors`, `missing`, `other_shape`,
+# `other_kind`, `left_over`, `licence`
+)->dict:
     "Fill a network from a published file, or refuse the file in one line"
     if not is_safetensors(path): check_zip(path)
     try: content, texts = read_weights(path)
@@ -192,7 +204,7 @@ def fill(
     where, part, fits = best_part(content, net)
     facts = _facts(where, part, fits, net)
     if len(fits)<SHARE*facts['tensors']: raise ValueError(f"{path} is of another network: {fit_line(facts)}")
-    filled = {k: part[k] for k in fits} | {k: v for k,v in part.items() if _counter(k) and k in net.state_dict()}
+    filled = {k: _widened(part[k]) for k in fits} | {k: v for k,v in part.items() if _counter(k) and k in net.state_dict()}
     bad = not_finite(filled)
     if bad: raise ValueError(f"{path} is of no use: {bad}")
     net.load_state_dict(filled, strict=False)
