@@ -14,7 +14,7 @@ from pathlib import Path
 from fastcore.script import bool_arg
 from . import __version__
 from .command import EXIT_CODES, command, completion_script, late_command, read_command, run_command
-from .utils import as_file_name, clear_errors
+from .utils import as_file_name, clear_errors, typed_places
 
 # %% ../nbs/09_cli.ipynb #afbd648a
 COMMANDS = dict(
@@ -91,10 +91,11 @@ def check_files(
     video=None,
     data=None, # Folder of labelled stills
     backbones=(), # Files, or imagenet, random and none
-    size:int=None, # Side of the frames that was typed (pixels), which a store must have
+    size:int=None, # Side of the pictures that was typed (pixels); a store must have it
     rate:float=None, # Frames a second that were typed, which a store must have
 ):
     "Refuse what is not there: before anything is downloaded or decoded"
+    if size is not None and size<1: raise ValueError(f'size={size}: give the side of the pictures in pixels, above 0')
     for b in backbones:
         if not b or str(b) in ('imagenet','random','none') or Path(b).expanduser().exists(): continue
         raise FileNotFoundError(f"{b} does not exist. Give a file that tempo_train wrote, imagenet or random.")
@@ -302,10 +303,10 @@ def name_starts(
     return named
 
 # %% ../nbs/09_cli.ipynb #8237cef5
-def _need(path, data, layout, against=None):
+def _need(path, data, layout, against=None, size=None):
     "Refuse a command without its two inputs"
     if not path or not data: raise ValueError(f'give --path (a backbone, imagenet or random) and --data (a folder with {layout})')
-    check_files(data=data, backbones=[path, against])
+    check_files(data=data, backbones=[path, against], size=size)
 
 # %% ../nbs/09_cli.ipynb #3d099abf
 def _keep_results(found, named, logs, results):
@@ -381,7 +382,7 @@ def tempo_linear_eval(
     results:str='results/linear_eval.jsonl', # Where a row is added
 ):
     "Accuracy of a linear classifier on a backbone's frozen features"
-    _need(path, data, 'train/ and val/ or test/', against)
+    _need(path, data, 'train/ and val/ or test/', against, size)
     from tempo.linear_eval import linear_eval
     run_eval(linear_eval, path, data, against, logs, results, samples_pc=samples_pc, name=name, runs=runs, seed=seed,
         protocol=protocol, groups=groups, iters=iters, size=size, arch=arch)
@@ -417,7 +418,7 @@ def tempo_semi_sup_eval(
     results:str='results/semi_sup_eval.jsonl', # Where a row is added
 ):
     "Accuracy of the whole network, fine-tuned on n labels per class"
-    _need(path, data, 'train/ and val/ or test/', against)
+    _need(path, data, 'train/ and val/ or test/', against, size)
     from tempo.pretrain import keep_memory
     from tempo.semisup import semisup_eval
     keep_memory()
@@ -529,21 +530,17 @@ def tempo_classify(
     onnx:str=None, # Write it as ONNX too, such as classifier.onnx
 ):
     "Fit a classifier on labelled stills, and say how often it is right"
-    check_files(data=data, backbones=[path])
+    check_files(data=data, backbones=[path], size=size)
     if Path(out).suffix!='.safetensors': raise ValueError(f'out={out}: end the name in .safetensors')
     if onnx and Path(onnx).suffix!='.onnx': raise ValueError(f'onnx={onnx}: end the name in .onnx')
-    from tempo.classifier import fit_classifier
+    from tempo.classifier import classifier_files, fit_classifier
+    classifier_files(out, path)
     if fine_tune:
         from tempo.pretrain import keep_memory
         keep_memory()
     c = fit_classifier(path, data, fine_tune=fine_tune, groups=groups_of(groups), test=test, coverage=coverage, size=size, arch=arch, seed=seed)
     print(f'wrote {c.save(out)}: {c}')
     if onnx: print(f'wrote {c.export_onnx(onnx)}')
-
-# %% ../nbs/09_cli.ipynb #019eac47
-def _several(videos):
-    "The places that were typed, as a list"
-    return [videos] if Path(videos).exists() else str(videos).split(',')
 
 # %% ../nbs/09_cli.ipynb #24cc2b0a
 @command(
@@ -566,7 +563,7 @@ def tempo_predict(
 ):
     "Label video with a classifier: frames, segments, a timeline"
     from tempo.predict import label_videos
-    found = label_videos(classifier, _several(videos), out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
+    found = label_videos(classifier, typed_places(videos), out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
     for labels in found: print(labels)
     print(f"wrote {out}, its segments and its timeline{f', {video}' if video else ''}")
 
@@ -607,7 +604,7 @@ def _report_segmentation(found, out, results):
 # %% ../nbs/09_cli.ipynb #0b194447
 def _segment(path, data, engine, config, *, name, against, arch, iters, seeds, results, **settings):
     "The runs of each start, the baseline's first"
-    _need(path, data, 'train/, val/ and masks/, or with annotations/ and images/', against)
+    _need(path, data, 'train/, val/ and masks/, or with annotations/ and images/', against, settings.get('size'))
     if seeds<1: raise ValueError(f'seeds={seeds}: give a number of runs above 0')
     from tempo.backbones import get_backbone
     from tempo.rows import check_writable
@@ -658,7 +655,7 @@ def tempo_segment(
 # %% ../nbs/09_cli.ipynb #72893984
 def _explain(path, data, out, *, name, against, kinds, size, arch, **settings):
     "The relevance of each backbone, the baseline's first; the folder is written by then"
-    _need(path, data, 'train/, val/ or test/, and masks/', against)
+    _need(path, data, 'train/, val/ or test/, and masks/', against, size)
     from tempo.explain import explain_folder
     from tempo.backbones import get_backbone
     b = get_backbone(path, arch)
@@ -731,7 +728,7 @@ def tempo_export(
     results:str='results/linear_eval.jsonl',
 ):
     "Write a backbone as ONNX, checked against PyTorch, and its model card beside it"
-    check_files(backbones=[path])
+    check_files(backbones=[path], size=size)
     from tempo.backbones import card_files, export_onnx, get_backbone, write_card
     backbone = get_backbone(path, arch)
     out = Path(out or Path(path).with_suffix('.onnx'))
@@ -809,7 +806,7 @@ def tempo_run(
     seed:int=None, # Of pairs, projector and augmentation; default: 42
 ):
     "Pilot, training, evaluation, classifier and report in one folder, with a verdict"
-    several = _several(videos)
+    several = typed_places(videos)
     check_files([v for v in several if Path(v).suffix!='.toml'], data, [weights], size)
     from tempo.workflow import run
     settings = dict(data=data, labels=labels, classes=classes, groups=groups_of(groups), val=val, pilot_steps=pilot_steps, runs=runs)

@@ -7,7 +7,7 @@ __all__ = ['Relevance', 'relevance_of', 'relevance_eval', 'as_relevance', 'mean_
            'contact_sheet', 'stills_table', 'explain_folder']
 
 # %% ../nbs/07_explain.ipynb #001e7acd
-import html, os, shutil
+import html, os, re, shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -269,11 +269,14 @@ def _page(title, parts):
     return _PAGE.format(title=_escape(title), style=_STYLE, body=body)
 
 # %% ../nbs/07_explain.ipynb #fd90bd30
+# the names of all that `explain_folder` writes
+_NAMES = re.compile(r'index\.html|(stills|differences|curves)\.csv|(accs|relevance)\.png|maps_[a-z]+\.png|class_\d{2,}_\w*\.png')
+
 def _written_here(folder):
     "Whether nothing is in a folder but what `explain_folder` writes"
     page = folder/'index.html'
     if not page.is_file() or _MARK not in page.read_text(encoding='utf-8', errors='replace'): return False
-    return all(f.suffix in ('.png','.csv','.html') for f in folder.iterdir())
+    return all(f.is_file() and _NAMES.fullmatch(f.name) for f in folder.iterdir())
 
 def _replaceable(out):
     "Whether nobody's work is lost with it: an empty folder, or one that was written here"

@@ -6,7 +6,7 @@
 __all__ = ['BLOCKS', 'DECIDES', 'WORTH', 'guess_groups', 'spans_to_stills', 'verdict', 'read_run', 'Run', 'class_names', 'run']
 
 # %% ../nbs/08d_run.ipynb #13272245
-import base64, html, io, json, re, shutil
+import base64, hashlib, html, io, json, re, shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -15,7 +15,8 @@ from PIL import Image
 try: import tomllib
 except ImportError: import tomli as tomllib        # before Python 3.11
 from . import __version__
-from .utils import natural_key, write_atomic
+from .utils import files_below, natural_key, write_atomic
+from .pictures import IMAGE_EXTS
 from .video import find_sources
 from .stills import load_stills, span_labels
 from .splits import split_stills
@@ -79,6 +80,14 @@ def _split(data, out, groups, val):
           'Give groups, or a folder with train/ and val/, to decide otherwise.')
 
 # %% ../nbs/08d_run.ipynb #00cea740
+def _folder_names(labels, path):
+    "The name of the folder of each label of a table"
+    found = {}
+    for label in labels:
+        try: found[label] = check_class(str(label), list(found.values()))
+        except ValueError as e: raise ValueError(f'{path}: {e}') from None
+    return found
+
 def spans_to_stills(
     store:FrameStore, # Of one video, from its first frame on
     # A CSV file with the columns start, stop (one
@@ -89,11 +98,12 @@ def spans_to_stills(
 )->Path: # `out`
     "Stills of a video from a table of spans"
     names = span_labels(labels, len(store))
+    folders = _folder_names([n for n in dict.fromkeys(names) if n is not None], labels)
     changes = [i for i in range(1, len(names)) if names[i]!=names[i-1]]
     step = max(1, round(apart*(store.clips[0].fps or 30)))
     for a,b in zip([0, *changes], [*changes, len(names)]):
         if names[a] is None: continue
-        folder = Path(out)/str(names[a])/f'span{a}'
+        folder = Path(out)/folders[names[a]]/f'span{a}'
         folder.mkdir(parents=True, exist_ok=True)
         first = a+(b-a)%step//2
         for i in range(first, b, step):
@@ -196,7 +206,7 @@ class Run:
     @property
     def files(self):
         "Names of the files in the folder"
-        return sorted(f.name for f in self.folder.iterdir() if f.is_file())
+        return sorted(f.name for f in self.folder.iterdir() if f.is_file() and f.name[0]!='.')
     @property
     def backbone(self):
         "The backbone that was kept"
@@ -210,9 +220,11 @@ class Run:
 # %% ../nbs/08d_run.ipynb #4b4e3961
 @patch
 def _row(self:Run, kind):
-    "The row of a step, or None where it was not done"
+    "The row of a step, or None where it was not done, or was done with other labels"
     file = self.folder/'rows.jsonl'
-    rows = rows_of(load_rows(file), kind=kind) if file.exists() else []
+    rows = load_rows(file) if file.exists() else []
+    changes = [i for i,row in enumerate(rows) if row.get('kind')=='labels changed']
+    rows = rows_of(rows[max(changes, default=-1)+1:], kind=kind)
     return rows[-1] if rows else None
 
 @patch
@@ -229,6 +241,15 @@ def _frames(self:Run, videos):
 
 # %% ../nbs/08d_run.ipynb #78059628
 @patch
+def _of_spans(self:Run, videos, labels):
+    "The stills of a table of spans"
+    part, made = self.folder/'.labelled', self.folder/'labelled'
+    # of a call that was stopped
+    for folder in (part, made): shutil.rmtree(folder, ignore_errors=True)
+    spans_to_stills(self._frames(videos), labels, part)
+    return part.rename(made)
+
+@patch
 def _stills(self:Run, videos, asked):
     "The folder of labelled stills, made where there is none; None without labels"
     data, labels, groups = (asked.get(k) for k in ('data','labels','groups'))
@@ -236,14 +257,55 @@ def _stills(self:Run, videos, asked):
     made = self.folder/'stills'
     if labels is None and _is_split(data): return Path(data).expanduser()
     if made.exists(): return made
-    if labels is not None:
-        store = self._frames(videos)
-        data = self.folder/'labelled'
-        if not data.exists():
-            part = spans_to_stills(store, labels, self.folder/'.labelled')
-            part.rename(data)
-    _split(data, made, groups, asked.get('val', .3))
+    if labels is not None: data = self._of_spans(videos, labels)
+    try: _split(data, made, groups, asked.get('val', .3))
+    except BaseException:
+        if labels is not None: shutil.rmtree(data)
+        raise
     return made
+
+# %% ../nbs/08d_run.ipynb #2fa269f8
+def _label_files(data):
+    "The stills of a folder that are learnt from or measured on"
+    root = Path(data).expanduser()
+    there = lambda *names: [d for name in names for d in root.glob(name) if d.is_dir()]
+    train = there('train','train-*')
+    folders = train+there('val','test','test-*') if train else [root]
+    return sorted(f for folder in folders for f in files_below(folder, IMAGE_EXTS))
+
+def _labels_digest(asked):
+    "What tells labels from others; None where there are none"
+    data, labels = asked.get('data'), asked.get('labels')
+    if not data and not labels: return None
+    if labels: known = Path(labels).read_bytes()
+    else:
+        files = [(str(f), f.stat()) for f in _label_files(data)]
+        known = repr([(name, s.st_size, s.st_mtime_ns) for name,s in files]).encode()
+    return hashlib.blake2b(known, digest_size=8).hexdigest()
+
+# %% ../nbs/08d_run.ipynb #1afbde17
+@patch
+def _begin_anew(self:Run, asked):
+    "Where the labels are others than those of the call before, remove what came of them"
+    file, now = self.folder/'.labels_digest', _labels_digest(asked)
+    before = file.read_text() if file.exists() else None
+    if before and before!=now: self._forget(asked)
+    if now and before!=now: write_atomic(file, now)
+
+@patch
+def _forget(self:Run, asked):
+    "Remove what came of labels that have changed since, and say so; the training stays"
+    labels = asked.get('data') or asked.get('labels')
+    names = ('stills','labelled','report.html','classifier.safetensors','backbone.safetensors')
+    came = [self.folder/name for name in names if (self.folder/name).exists()]
+    rows = (self.folder/'rows.jsonl').exists()
+    if rows or came: print(f'{labels} has changed: evaluation, classifier and report begin anew.')
+    if rows: self._add('labels changed', labels=labels)
+    for f in came:
+        # what somebody labelled is never removed
+        if Path(labels).expanduser().resolve().is_relative_to(f.resolve()): continue
+        if f.is_dir(): shutil.rmtree(f)
+        else: f.unlink()
 
 # %% ../nbs/08d_run.ipynb #b2e9ed0b
 @patch
@@ -251,7 +313,7 @@ def _pilot(self:Run, videos, stills, settings, pilot_steps, groups=None):
     "What the pilot says, as a row; None where there is none"
     if not pilot_steps or self.config.weights is None: return None
     known = self._row('pilot')
-    if known: return known
+    if known or (self.folder/'trained.safetensors').exists(): return known
     found = pilot(videos, **settings, data=stills, pilot_steps=pilot_steps, groups=groups)
     print(found)
     return self._add('pilot', **found.to_dict(), words=str(found))
@@ -489,5 +551,6 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with only_run(out/'run.toml'):
         _open_folder(out, asked)
+        r._begin_anew(asked)
         _steps(r, source, asked, how)
     return r
