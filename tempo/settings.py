@@ -119,6 +119,9 @@ def loss_func(self:LearnerConfig)->nn.Module:
     settings = dict(lmb=self.lmb) if self.loss=='barlow' else {}
     return create_loss(self.loss, **settings)
 
+# %% ../nbs/02o_settings.ipynb #6cc09af2
+OPTIMIZERS = dict(adam=Adam, lars=Lars, sgd=SGD)
+
 # %% ../nbs/02o_settings.ipynb #43cd1af7
 # whole numbers: the least of them, and what to give
 _WHOLE = dict(
@@ -169,9 +172,6 @@ def _check_lr(lr):
     rates = _rates(lr)
     if rates and all(_is_number(o) and o>0 for o in rates): return
     raise ValueError(f"lr={lr!r}: give a learning rate above 0 such as 0.002, or a pair (early layers, projector)")
-
-# %% ../nbs/02o_settings.ipynb #6cc09af2
-OPTIMIZERS = dict(adam=Adam, lars=Lars, sgd=SGD)
 
 # %% ../nbs/02o_settings.ipynb #557b2f63
 def _check_compile(how):
