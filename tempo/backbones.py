@@ -54,7 +54,7 @@ class Backbone(nn.Module):
         self.body, self.arch, self.n_features = body, arch, n_features
         self.size, self.meta = size, dict(meta or {})
         for name,v in dict(mean=mean, std=std).items():
-            self.register_buffer(name, torch.tensor(v).view(1,3,1,1), persistent=False)
+            self.register_buffer(name, torch.tensor(v, dtype=torch.float32).view(1,3,1,1), persistent=False)
 
     def extra_repr(self):
         "What `print` says of it, for PyTorch"

@@ -174,9 +174,8 @@ class Clip:
     damaged:str=None  # What was wrong with the file
     group:str=None  # Patient, camera or recording, where known
     lost:int=0  # Packets of the file that gave no picture
-    # When its first and its last frame are shown (s after the first of the file)
-    begin:float=None
-    end:float=None
+    begin:float=None  # When its first frame is shown (s after that of the file)
+    end:float=None  # When its last frame is shown (s)
 
     def __len__(self): return self.hi-self.lo
     def number(self,

@@ -98,8 +98,7 @@ def stills_needed(
     ns, # (k,) numbers of labels per class, ascending
     accs, # (k,) the baseline's accuracies
     acc:float, # The accuracy to reach
-# Labels per class; 0: fewer than the first of `ns`, inf:
-# more than the last, NaN: an accuracy is not known
+# Labels per class; 0: fewer than the first of `ns`, inf: more than the last, or NaN
 )->float:
     "Where the baseline reaches `acc`"
     accs = np.maximum.accumulate(accs)

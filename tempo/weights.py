@@ -192,8 +192,7 @@ def _widened(v):
 def fill(
     net, # A network without its classifier; it is filled in place
     path, # A file as others publish them
-# `part`, `fits`, `tensors`, `missing`, `other_shape`,
-# `other_kind`, `left_over`, `licence`
+# part, fits, tensors, missing, other_shape, other_kind, left_over, licence
 )->dict:
     "Fill a network from a published file, or refuse the file in one line"
     if not is_safetensors(path): check_zip(path)
