@@ -256,7 +256,10 @@ def _labels(classifier, path, rows, *, rate, stay, none, scratch):
         scores = rows['scores'][i:i+_BLOCK]
         log_p[i:i+_BLOCK] = frame_log_probs(classifier, scores, none)
         said[i:i+_BLOCK] = log_p[i:i+_BLOCK].argmax(1)
-        probability[i:i+_BLOCK] = np.exp(log_p[i:i+_BLOCK].max(1))
+        # of a class among those that are known; of none of these beside them
+        refused = said[i:i+_BLOCK]==len(classifier.classes)
+        alone, beside = classifier.probabilities(scores).max(1), np.exp(log_p[i:i+_BLOCK].max(1))
+        probability[i:i+_BLOCK] = np.where(refused, beside, alone)
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
     return Labels(path, names, frames, seconds, rate, said, probability, best, sure)
 
