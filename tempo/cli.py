@@ -822,7 +822,7 @@ def tempo_run(
     then='tempo_train VIDEO --out mine.safetensors')
 def tempo_demo(
     out:str='tempo_demo', # Folder for data, backbone, table and figure
-    steps:int=170, # Batches of pre-training
+    steps:int=120, # Batches of pre-training
     seed:int=42, # Of everything
 ):
     "Pre-train on synthetic signs and measure what it bought: a few minutes on two cores"

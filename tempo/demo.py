@@ -79,7 +79,7 @@ def run_demo(
     arch:str=LITE0, # A name in torchvision or timm
     # 'imagenet' or 'random'; None: ImageNet where the `lite` extra is installed
     weights:str=None,
-    steps:int=170, # Batches of pre-training
+    steps:int=120, # Batches of pre-training
     bs:int=64, # Pairs a batch
     ns=(1,5,20), # Labels per class
     runs:int=10, # Draws of the labelled stills
@@ -113,7 +113,7 @@ def _print_results(results, n_letters):
 def print_demo(
     out='tempo_demo', # Folder for data, backbone, table and figure
     *,
-    steps:int=170, # Batches of pre-training
+    steps:int=120, # Batches of pre-training
     seed:int=42, # Of everything
 ):
     "`run_demo`, and its numbers for people: what the command `tempo_demo` does"
