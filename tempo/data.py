@@ -178,19 +178,24 @@ class Clip:
     end:float=None  # When its last frame is shown (s)
 
     def __len__(self): return self.hi-self.lo
-    def number(self,
-        i:int, # Frame, as the store counts
-    )->int:
-        "Number of a frame in its file; a thinned store skips some"
-        return self.first+round((i-self.lo)*(self.last-self.first)/max(1, len(self)-1))
-    def second(self,
-        i:int, # Frame, as the store counts
-    )->float:
-        "When a frame is shown (s after the first of the file)"
-        steps = max(1, len(self)-1)
-        if self.begin is not None: return self.begin+(i-self.lo)*(self.end-self.begin)/steps
-        # a store of an earlier version, and `fps` is that after thinning
-        return self.number(i)/(self.fps or 30.)*steps/max(1, self.last-self.first)
+
+# %% ../nbs/00_data.ipynb #de7ee910
+@patch
+def number(self:Clip,
+    i:int, # Frame, as the store counts
+)->int:
+    "Number of a frame in its file; a thinned store skips some"
+    return self.first+round((i-self.lo)*(self.last-self.first)/max(1, len(self)-1))
+
+@patch
+def second(self:Clip,
+    i:int, # Frame, as the store counts
+)->float:
+    "When a frame is shown (s after the first of the file)"
+    steps = max(1, len(self)-1)
+    if self.begin is not None: return self.begin+(i-self.lo)*(self.end-self.begin)/steps
+    # a store of an earlier version, and `fps` is that after thinning
+    return self.number(i)/(self.fps or 30.)*steps/max(1, self.last-self.first)
 
 # %% ../nbs/00_data.ipynb #22f5b1a9
 @functools.cache

@@ -149,6 +149,7 @@ def _best_masks(still, candidates, names):
     most = max((n for n in shared if n is not None), default=None)
     return [m for n,(_,m) in zip(shared, candidates) if n is not None and n==most]
 
+# %% ../nbs/00h_masks.ipynb #e69f5bb7
 def match_masks(
     stills, # Files of labelled stills, `…/<class>/<name>`
     folder, # Where their masks are: in folders as the stills', or flat

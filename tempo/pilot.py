@@ -6,13 +6,12 @@
 __all__ = ['KNOWN', 'LONGER', 'judge_evidence', 'judge_stills', 'some_video', 'Pilot', 'pilot']
 
 # %% ../nbs/05c_pilot.ipynb #3ee73615
-import copy, gc, time
+import gc, time
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .video import find_sources, probe_video
 from .data import FrameStore, as_source
-from .backbones import Backbone
 from .stretches import Stretches
 from .evidence import FULL, MOST, Evidence
 from .pretrain import TrainConfig, train_tempo
@@ -173,14 +172,9 @@ def _is_open(verdict, evidence, compared):
     if verdict=='yes' or evidence.collapsed: return False
     return compared is not None or len(evidence.before)>0
 
-def _own_start(settings):
-    "The settings of one of two trainings: a start that was given is copied, as training changes it"
-    weights = settings.get('weights')
-    return settings | dict(weights=copy.deepcopy(weights)) if isinstance(weights, Backbone) else settings
-
 def _attempt(source, files, arch, settings, steps, data, groups):
     "A short training, what it is on labelled stills, and what that says"
-    learn = train_tempo(files, arch, **_short(_own_start(settings), steps, files, source))
+    learn = train_tempo(files, arch, **_short(settings, steps, files, source))
     compared = None if data is None else _compare(learn, data, groups)
     return learn, compared, _judge(learn, compared)
 

@@ -223,6 +223,7 @@ def _call(name, settings):
     "A thing as the call that makes it"
     return f"{name}({', '.join(f'{k}={_plain(o)!r}' for k,o in settings.items())})"
 
+# %% ../nbs/02o_settings.ipynb #56dd1a4b
 def _with_settings(v):
     "A thing by its class and the numbers and texts that it keeps: those that the class takes, else all"
     kept = {k: o for k,o in vars(v).items() if k[0]!='_' and k not in _NO_SETTINGS and _is_simple(o)}
