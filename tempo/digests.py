@@ -54,6 +54,9 @@ def not_finite(
 )->str: # 'conv1.weight is nan', or None
     "The first tensor with a number that is NaN or infinite, in words; None where there is none"
     for name,v in tensors.items():
-        if not v.is_floating_point() or _all_finite(v.detach()): continue
+        if not v.is_floating_point(): continue
+        # PyTorch cannot add numbers of one byte
+        v = v.detach().float() if v.element_size()==1 else v.detach()
+        if _all_finite(v): continue
         bad = v[~torch.isfinite(v)]
         return f'{name} is {bad[0].item()}'
