@@ -20,6 +20,7 @@ from .pictures import IMAGE_EXTS
 from .video import find_sources
 from .stills import load_stills, span_labels
 from .splits import split_stills
+from .groups import table_of_groups
 from .data import FrameStore, as_source
 from .rows import add_row, load_rows, rows_of
 from .statistics import mean_interval
@@ -281,6 +282,8 @@ def _labels_digest(asked):
     else:
         files = [(str(f), f.stat()) for f in _label_files(data)]
         known = repr([(name, s.st_size, s.st_mtime_ns) for name,s in files]).encode()
+    table = table_of_groups(asked.get('groups'), data)
+    if table and table[0].is_file(): known += table[0].read_bytes()
     return hashlib.blake2b(known, digest_size=8).hexdigest()
 
 # %% ../nbs/08d_run.ipynb #1afbde17
