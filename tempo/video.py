@@ -8,7 +8,7 @@ __all__ = ['VIDEO_EXTS', 'frame_files', 'find_sources', 'probe_video', 'Unproven
 # %% ../nbs/00f_video.ipynb #b4ba4b3c
 import math, os, re, warnings
 from array import array
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from .remote import fetch_videos, is_url
 
 # %% ../nbs/00f_video.ipynb #c1d89623
 VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv .asf .vob .mxf .3g2 .f4v .m2v .ogm'.split()
+VIDEO_EXTS += '.m1v .m2t .mk3d .divx .ivf .nut .wtv .dv .rm .rmvb .amv .mjpeg .mjpg'.split()
 # of camcorders, of drones, and streams without a container
 VIDEO_EXTS += '.mod .tod .m1v .mpe .dv .divx .qt .rm .trp .insv .lrv .h264 .hevc .264 .265 .y4m'.split()
 
@@ -73,6 +74,12 @@ def _video_stream(container):
     if stream is None or stream.codec_context is None: return None
     return None if stream.disposition & Disposition.attached_pic else stream
 
+def _own_rate(container, stream):
+    "The rate that a stream without a container states itself; None where FFmpeg goes by it already. It takes 25 a second for granted"
+    from av.format import Flags
+    raw = container.format.flags & Flags.no_timestamps.value
+    return stream.guessed_rate if raw and stream.guessed_rate!=stream.average_rate else None
+
 @contextmanager
 def _opened(path):
     "The container of a video file and its video stream; refused by name where there is none"
@@ -81,11 +88,16 @@ def _opened(path):
         if not f.read(1): raise ValueError(f"{path} is empty (0 bytes). Copy it again or leave it out.")
     refusal = ValueError(f"{path} is not a video that can be read: no video stream, cut off, or not a video at all. "
                          "Does it play? Copy it again, or leave it out.")
-    try: container = av.open(str(path), metadata_errors='ignore')
-    except (av.FFmpegError, RuntimeError) as e: raise refusal from e
-    with container:
+    with ExitStack() as stack:
+        to_open = lambda **how: stack.enter_context(av.open(str(path), metadata_errors='ignore', **how))
+        try: container = to_open()
+        except (av.FFmpegError, RuntimeError) as e: raise refusal from e
         stream = _video_stream(container)
         if stream is None: raise refusal
+        rate = _own_rate(container, stream)
+        if rate:
+            container = to_open(options=dict(framerate=str(rate)))
+            stream = _video_stream(container)
         yield container, stream
 
 # %% ../nbs/00f_video.ipynb #bead3206
@@ -145,11 +157,20 @@ def _first_frame(container, stream):
         if frames: return frames[0]
 
 # %% ../nbs/00f_video.ipynb #d67b9555
+# broadcast, and streams without a container: nothing but the pictures says how wide they are shown
+_AS_IT_COMES = ('mpeg','h264','hevc')
+
+def _aspect(stream):
+    "Width of a pixel for its height. Where no container fixes it, it may change on the way, as between 4:3 and 16:9 on television"
+    by_container = not stream.container.format.name.startswith(_AS_IT_COMES)
+    latest = None if by_container else stream.codec_context.sample_aspect_ratio
+    return float(latest or stream.sample_aspect_ratio or 1)
+
 def _shape(stream, frame):
-    "Width and height of what a player shows, and how it turns it; the first frame says it"
+    "Width and height of what a player shows, and how it turns it; the frame says it"
     matrix = _matrix(frame)
     w, h = (frame.width, frame.height) if frame else (stream.width, stream.height)
-    w = max(1, round(w*float(stream.sample_aspect_ratio or 1)))
+    w = max(1, round(w*_aspect(stream)))
     if _turn(matrix)%180==90: w,h = h,w
     return w, h, matrix
 
@@ -194,11 +215,13 @@ def _ends_within(container):
     kind, size = container.format.name, container.size
     # bytes a packet; with time codes; with parity
     if kind=='mpegts': return all(size%n for n in (188,192,204))
-    if kind not in ('ogg','asf'): return False
+    if kind not in ('ogg','asf','avi'): return False
     with open(container.name, 'rb') as f:
         head = f.read(2**12)
         f.seek(max(0, size-2**17))
         tail = f.read()
+    # some writers leave the length open, and one counts the eight bytes before it
+    if kind=='avi': return size < int.from_bytes(head[4:8], 'little') < 2**32-16
     # FFmpeg gives no length where the header's is not the file's
     if kind=='asf':
         live = head[head.find(_ASF_FACTS)+88:][:1] in (b'\1', b'\3')
@@ -253,7 +276,9 @@ class _Packets:
         # the length of the file, and where its last packet ends (s)
         self.whole, self.last = (container.duration or 0)/1e6, 0.
         self.rate = _rate(stream)
-        self.step = _declared_step(container, stream) if self.kind.startswith('matroska') else None
+        matroska = self.kind.startswith('matroska')
+        self.step = _declared_step(container, stream) if matroska else None
+        self.bytes_lost = matroska and self.step is None
         self.rows = array('q')
         self.upto = self.unread = 0
         # when each frame is shown (s), and which of them the decoder calls corrupt
@@ -303,7 +328,8 @@ def _time_of(self:_Packets, frame, follows):
         # the last step; the rate of AVI may be a thousand
         return 2*self.shown[-1]-self.shown[-2] if len(self.shown)>1 else follows
     self.stamps.append(stamp)
-    return stamp*float(frame.time_base)+self.shift
+    # a damaged frame may not say in which units it counts
+    return stamp*float(frame.time_base or self.unit)+self.shift
 
 @patch
 def show(self:_Packets, frame):
@@ -472,7 +498,9 @@ def damage(self:_Packets):
     if self.torn(): return f"corrupt packets: {self.torn()}"
     if self.failed: return f"packets that cannot be decoded: {self.failed}"
     spoilt = self._spoilt()
-    return f"frame {spoilt[0]} is corrupt" if spoilt else ''
+    if spoilt: return f"frame {spoilt[0]} is corrupt"
+    # nothing else is missing, so it is the end
+    return f"it breaks off after {self.last:.1f} s" if self.bytes_lost else ''
 
 # %% ../nbs/00f_video.ipynb #3dd0f265
 @patch
@@ -514,15 +542,34 @@ def plain(self:_Packets):
     return bool(steps.min()>0 and steps.max()<1.6*usual)
 
 # %% ../nbs/00f_video.ipynb #28c1608d
+def _kinds(packet, setup):
+    "What a packet of H.264 in MP4 says of the pictures that follow, their size above all (SPS); `setup` is the header's part on the stream"
+    data, at = bytes(packet), 0
+    # bytes that say how long a piece is
+    n = (setup[4] & 3)+1
+    while at+n<len(data):
+        begin = at+n
+        at = begin+int.from_bytes(data[at:begin], 'big')
+        if data[begin] & 31==7: yield data[begin:at]
+
+def _changes(packet, setup, kinds):
+    "Whether pictures of another kind begin with a packet; the `kinds` so far are added to"
+    if packet.is_keyframe: kinds.update(_kinds(packet, setup))
+    # where the first packet says nothing, the header does
+    if not kinds: kinds.add(setup[8:8+int.from_bytes(setup[6:8], 'big')])
+    return len(kinds)>1 or packet.has_sidedata('new_extradata')
+
 def _for_decord(path):
     "Size of the pictures (w,h) and the packets of a file that decord reads rightly; None of any other"
     import av
     with _opened(path) as (container, stream):
         context, log = stream.codec_context, _Packets(container, stream)
         usual = context.name=='h264' and 'mp4' in log.kind and context.pix_fmt in ('yuv420p','yuvj420p')
-        if not usual or len(container.streams.video)>1: return None
-        frames = []
+        if not usual or len(container.streams.video)>1 or not context.extradata: return None
+        frames, kinds = [], set()
         for packet in _demux(container, stream, log):
+            # decord would give them the size of those before
+            if _changes(packet, context.extradata, kinds): return None
             try: frames = frames or context.decode(packet)
             except av.FFmpegError: return None
         w, h, matrix = _shape(stream, next(iter(frames), None))
@@ -679,11 +726,12 @@ def _by_pyav(self:Reading):
     with _opened(self.path) as (container, stream):
         stream.thread_type = 'AUTO'
         stream.codec_context.thread_count = self.threads
-        log, size = _Packets(container, stream), None
+        log, before = _Packets(container, stream), None
         for frame in _decode(container, stream, log):
             # a joined recording may change its proportions
-            if size!=(frame.width, frame.height):
-                size = frame.width, frame.height
+            looks = frame.width, frame.height, _aspect(stream)
+            if looks!=before:
+                before = looks
                 picture = _converter(_shape(stream, frame), self.size, self.fit)
             yield log.shown[-1], partial(picture, frame)
     self._judge(log)
