@@ -7,7 +7,7 @@ __all__ = ['CUTS_FORMAT', 'signature', 'distance', 'cut_scores', 'find_cuts', 's
 
 # %% ../nbs/00b_cuts.ipynb #23cd8722
 import hashlib, json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 import numpy as np
 from PIL import Image
 from .utils import recall, remember
@@ -117,12 +117,6 @@ def find_cuts(
     return (np.flatnonzero(scores>=threshold)+lo).tolist()
 
 # %% ../nbs/00b_cuts.ipynb #91f7acd6
-def _part(c, lo, hi):
-    "The frames [lo,hi) of the store, all in clip `c`, as a clip of its own"
-    part = replace(c, lo=lo, hi=hi, first=c.number(lo), last=c.number(hi-1))
-    if c.begin is None: return part
-    return replace(part, begin=c.second(lo), end=c.second(hi-1))
-
 def split_clip(
     c:Clip, # A clip
     # First frames of new scenes, as the store
@@ -134,7 +128,7 @@ def split_clip(
     inside = sorted(i for i in set(cuts) if c.lo<i<c.hi)
     edges = [c.lo, *inside, c.hi]
     scenes = zip(edges, edges[1:])
-    return [_part(c, a, b) for a,b in scenes if b-a>=min_frames]
+    return [c.part(a, b) for a,b in scenes if b-a>=min_frames]
 
 # %% ../nbs/00b_cuts.ipynb #043a998c
 CUTS_FORMAT = 1  # raise it when the rule changes

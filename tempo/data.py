@@ -11,7 +11,7 @@ import ctypes, functools, hashlib, itertools, json, math, mmap, os, re, shutil, 
 try: import resource
 except ImportError: resource = None        # Windows
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np
 from fastcore.all import *
@@ -111,6 +111,30 @@ def _seconds(parts, seconds):
     ends = np.cumsum([n for n,*_ in parts]).tolist()
     return [[seconds[hi-n], seconds[hi-1]] for hi,(n,*_) in zip(ends, parts)]
 
+def _knots(numbers, seconds):
+    "[frame, number, second] of frames between which number and time go evenly: the number exactly, the time to a quarter of the usual step"
+    numbers, seconds = np.asarray(numbers, float), np.asarray(seconds, float)
+    usual = np.median(np.diff(seconds)) if len(seconds)>1 else 0
+    slack = max(usual/4, 1e-3)
+    spans, found = [(0, len(numbers)-1)], []
+    while spans:
+        a, b = spans.pop()
+        k = np.arange(a, b+1)
+        evenly = lambda of: np.interp(k, [a,b], of[[a,b]])
+        numbers_off = abs(evenly(numbers).round()-numbers[k])
+        seconds_off = abs(evenly(seconds)-seconds[k])/slack
+        off = np.maximum(numbers_off, seconds_off)
+        if off.max()<1: continue
+        worst = a+int(off.argmax())
+        found.append(worst)
+        spans += [(a,worst), (worst,b)]
+    return [[float(k), numbers[k], seconds[k]] for k in sorted(found)]
+
+def _knots_of(parts, index, seconds):
+    "The knots of each clip of a file"
+    ends = np.cumsum([n for n,*_ in parts]).tolist()
+    return [_knots(index[hi-n:hi], seconds[hi-n:hi]) for hi,(n,*_) in zip(ends, parts)]
+
 def _put_shard(tmp, dst, facts, crc, codec='raw'):
     "Move a finished file into place and write down what is known about it; the facts with its digest"
     facts = {k:v for k,v in facts.items() if k not in ('bytes','digest')}
@@ -128,6 +152,7 @@ def _seal_shard(path, tmp, dst, index, reading, damage, salvage, crc=None, codec
     parts = _parts(index, reading.starts)
     facts = dict(file=str(path), n=len(index), first=index[0], last=index[-1], damaged=damage, fps=reading.fps, parts=parts)
     facts |= dict(lost=reading.lost, seconds=_seconds(parts, reading.seconds))
+    facts['knots'] = _knots_of(parts, index, reading.seconds)
     return _put_shard(tmp, dst, facts, _sum_of(tmp) if crc is None else crc, codec)
 
 # %% ../nbs/00_data.ipynb #5d341d8d
@@ -146,7 +171,7 @@ def write_shard(
     report=noop, # Called with the number of frames written, now and then
     codec:str='raw', # 'raw' or 'jpeg'
     quality:int=QUALITY, # Of JPEG pictures
-# file, n, fps, first, last, damaged, parts, seconds, lost, digest; of JPEG, bytes
+# file, n, fps, first, last, damaged, parts, seconds, knots, lost, digest, bytes
 )->dict:
     "Decode one source into one shard; nothing is left behind when it fails"
     read = functools.partial(Reading, path, size, fps=fps, fit=fit, rate=rate, threads=threads)
@@ -176,15 +201,24 @@ class Clip:
     lost:int=0  # Packets of the file that gave no picture
     begin:float=None  # When its first frame is shown (s after that of the file)
     end:float=None  # When its last frame is shown (s)
+    # [frame from `lo`, number, second] of frames where the pace changes
+    knots:list=None
 
     def __len__(self): return self.hi-self.lo
 
 # %% ../nbs/00_data.ipynb #de7ee910
 @patch
+def _between(self:Clip, i, what, first, last):
+    "The number (1) or the second (2) of a frame, which goes evenly between its knots; `first` and `last` are those of the ends"
+    knots = [(0,first,first), *self.knots, (len(self)-1,last,last)]
+    return float(np.interp(i-self.lo, [k[0] for k in knots], [k[what] for k in knots]))
+
+@patch
 def number(self:Clip,
     i:int, # Frame, as the store counts
 )->int:
     "Number of a frame in its file; a thinned store skips some"
+    if self.knots: return round(self._between(i, 1, self.first, self.last))
     return self.first+round((i-self.lo)*(self.last-self.first)/max(1, len(self)-1))
 
 @patch
@@ -192,10 +226,23 @@ def second(self:Clip,
     i:int, # Frame, as the store counts
 )->float:
     "When a frame is shown (s after the first of the file)"
+    if self.knots: return self._between(i, 2, self.begin, self.end)
     steps = max(1, len(self)-1)
     if self.begin is not None: return self.begin+(i-self.lo)*(self.end-self.begin)/steps
     # a store of an earlier version, and `fps` is that after thinning
     return self.number(i)/(self.fps or 30.)*steps/max(1, self.last-self.first)
+
+@patch
+def part(self:Clip,
+    lo:int, # First frame, as the store counts
+    hi:int, # One past the last frame
+)->Clip:
+    "Some of its frames, which follow each other, as a clip of its own"
+    by = lo-self.lo
+    knots = [[k-by,*at] for k,*at in self.knots or () if 0<k-by<hi-lo-1]
+    ends = dict(first=self.number(lo), last=self.number(hi-1))
+    if self.begin is not None: ends |= dict(begin=self.second(lo), end=self.second(hi-1))
+    return replace(self, lo=lo, hi=hi, knots=knots or None, **ends)
 
 # %% ../nbs/00_data.ipynb #22f5b1a9
 @functools.cache
@@ -745,6 +792,9 @@ def _fits(facts):
     # earlier versions did not write them down
     seconds = facts.get('seconds', [[0.,0.]]*len(parts))
     if not _rows_of(float, 2, seconds) or len(seconds)!=len(parts): return False
+    knots = facts.get('knots', [[]]*len(parts))
+    if not isinstance(knots, list) or len(knots)!=len(parts): return False
+    if not all(_rows_of(float, 3, of_part) for of_part in knots): return False
     return sum(p[0] for p in parts)==facts['n']
 
 def _facts(path, name):
@@ -836,11 +886,12 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
         facts.pop('digest', None)
         # earlier versions did not write them down
         seconds = facts.pop('seconds', itertools.repeat((None,None)))
+        knots = facts.pop('knots', itertools.repeat(None))
         lengths.append(facts.pop('bytes', None))
         group = groups and groups[f]
         shards.append((name,facts.pop('n')))
-        for (n,first,last),(begin,end) in zip(facts.pop('parts'), seconds):
-            facts |= dict(first=first, last=last, begin=begin, end=end)
+        for (n,first,last),(begin,end),at in zip(facts.pop('parts'), seconds, knots):
+            facts |= dict(first=first, last=last, begin=begin, end=end, knots=at or None)
             clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
             lo += n
     share_out = _split_whole_groups if groups else _split_clips

@@ -157,7 +157,7 @@ def _first_frame(container, stream):
         if frames: return frames[0]
 
 # %% ../nbs/00f_video.ipynb #d67b9555
-# broadcast, and streams without a container: nothing but the pictures says how wide they are shown
+# broadcast, and streams without a container: only the pictures say their shape
 _AS_IT_COMES = ('mpeg','h264','hevc')
 
 def _aspect(stream):
