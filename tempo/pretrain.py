@@ -171,12 +171,16 @@ def _of_other_clips(learn, frames, pool):
     return abs(frames[:,None]-pool[None])>dl.sampler.pdf.proximity
 
 def _most_alike(net, store, frames, pool, allowed, k):
-    "(n,k) frames of `pool`, those that look most alike to `net` among the allowed"
+    "(n,k) frames of `pool`, those that look most alike to `net` among the allowed; fewer than k where no more are allowed"
+    most = allowed.sum(1)
+    if not most.all():
+        raise ValueError(f"frame {frames[most.argmin()]} has no neighbours: no other frame is of another clip, or far enough away in time. "
+                         "Give a pool of more clips.")
     a,b = extract_features(net, store[frames]), extract_features(net, store[pool])
     mean = b.mean(0)
     a,b = (nn.functional.normalize(o-mean, dim=1) for o in (a,b))
     alike = (a@b.T).masked_fill(~torch.from_numpy(allowed), -2)
-    best = alike.topk(min(k, len(pool)), dim=1).indices
+    best = alike.topk(min(k, most.min()), dim=1).indices
     return pool[best.numpy()]
 
 # %% ../nbs/03_pretrain.ipynb #8b6acac8
@@ -227,6 +231,7 @@ def show_results(self:TempoLearner,
     store = self.dls.train.store
     some, frames = _draw_frames(store, n, pool, np.random.default_rng(seed))
     before, after = self.neighbours(frames, some, k)
+    k = before.shape[1]
     columns = 2*k+1
     fig,axs = plt.subplots(n, columns, figsize=(7.5, 8*n/columns), squeeze=False)
     _show_rows(axs, store, np.concatenate([frames[:,None], before, after], axis=1))

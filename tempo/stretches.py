@@ -190,6 +190,8 @@ def _check_stretches(store, penalty, longest):
         raise TypeError(f"find_stretches takes a FrameStore and got {store!r}. Open one with FrameStore.open(path), or build one.")
     if not penalty>0: raise ValueError(f"penalty={penalty}: give a number above 0, such as 2; higher finds fewer stretches")
     if not longest>0: raise ValueError(f"longest={longest}: give a number of seconds above 0, such as 10")
+    if not len(store.bounds) or np.diff(store.bounds).max()<2:
+        raise ValueError("no clip has two frames or more, so there is no pair to learn from. Give more video, or thin it less (fps=).")
 
 # %% ../nbs/02f_stretches.ipynb #50310d3e
 def _as_stretches(store, begins, looked, longest):

@@ -21,9 +21,9 @@ from .remote import fetch_videos, is_url
 
 # %% ../nbs/00f_video.ipynb #c1d89623
 VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv .asf .vob .mxf .3g2 .f4v .m2v .ogm'.split()
-VIDEO_EXTS += '.m1v .m2t .mk3d .divx .ivf .nut .wtv .dv .rm .rmvb .amv .mjpeg .mjpg'.split()
 # of camcorders, of drones, and streams without a container
 VIDEO_EXTS += '.mod .tod .m1v .mpe .dv .divx .qt .rm .trp .insv .lrv .h264 .hevc .264 .265 .y4m'.split()
+VIDEO_EXTS += '.m2t .mk3d .rmvb .wtv .nut .ivf .amv .h265 .mjpeg .mjpg'.split()
 
 # %% ../nbs/00f_video.ipynb #b72d9644
 def frame_files(
