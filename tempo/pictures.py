@@ -11,7 +11,7 @@ import importlib, re, struct
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, ImagePalette, features
 
 # %% ../nbs/00e_pictures.ipynb #d0da7463
 def fit_dims(
@@ -142,6 +142,26 @@ def _check_tiff(im, path):
     if planes==2 and len(bits)>1 and max(bits)>8:
         raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
 
+# %% ../nbs/00e_pictures.ipynb #cfc24493
+def _bmp_bits(im):
+    "How many bits a pixel has, by the header of an open BMP"
+    place = im.fp.tell()
+    im.fp.seek(14 if im.format=='BMP' else 0)
+    head = im.fp.read(16)
+    im.fp.seek(place)
+    return struct.unpack_from('<H', head, 10 if head[0]==12 else 14)[0]
+
+def _mend_bmp(im):
+    "Have a grey BMP read with as many bits as it has, where Pillow means to read 1 or 8"
+    if im.format not in ('BMP','DIB') or im.mode not in ('1','L'): return
+    bits = _bmp_bits(im)
+    if bits==(1 if im.mode=='1' else 8): return
+    greys = (0,255) if im.mode=='1' else range(2**bits)
+    im.palette = ImagePalette.raw('RGB', bytes(v for v in greys for _ in range(3)))
+    im._mode = 'P'
+    _, *rest = im.tile[0][3]
+    im.tile = [im.tile[0]._replace(args=('P' if bits==8 else f'P;{bits}', *rest))]
+
 # %% ../nbs/00e_pictures.ipynb #2f318496
 _STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
 
@@ -177,6 +197,7 @@ def lazy_picture(
             if whole and im.format in ('JPEG','MPO'): _check_jpeg(fp)
             _check_one(im, path)
             _check_tiff(im, path)
+            _mend_bmp(im)
             yield im
     except _Refused: raise
     except Exception as e:
