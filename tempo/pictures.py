@@ -7,7 +7,7 @@ __all__ = ['IMAGE_EXTS', 'MAX_PIXELS', 'fit_dims', 'to_square', 'lazy_picture', 
            'as_square']
 
 # %% ../nbs/00e_pictures.ipynb #153108ba
-import importlib, re, struct
+import importlib, math, re, struct
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -122,15 +122,33 @@ def _check_size(path, w, h):
                    "Export it smaller, or cut it into pieces.")
 
 # %% ../nbs/00e_pictures.ipynb #f8444c60
-def _check_one(im, path):
-    "An error if a file holds a film or a stack, and not one picture"
-    if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
-    size = im.size
-    im.seek(1)
-    second = im.size
+def _may_be_copy(size, whole):
+    "Whether a page of `size` may be a smaller copy of another: of the same shape, and half as long at most"
+    w,h = size
+    W,H = whole
+    return 2*(w-1)<=W and 2*(h-1)<=H and abs(w*H-h*W)<=max(W,H)
+
+def _main_page(im):
+    "The number of the page that a TIFF is about, beside previews, smaller copies and masks of it; None where there is no such page"
+    sizes, main = [], []
+    for k in range(im.n_frames):
+        im.seek(k)
+        sizes.append(im.size)
+        # what a page says of itself: a preview (1, of old 2), a mask of another (4)
+        if not im.tag_v2.get(254, 0)&5 and im.tag_v2.get(255)!=2: main.append(k)
     im.seek(0)
-    # a preview, or a smaller copy for viewers
-    if im.format=='TIFF' and second!=size: return
+    main = main or list(range(len(sizes)))
+    first = max(main, key=lambda k: math.prod(sizes[k]))
+    copies = [_may_be_copy(sizes[k], sizes[first]) for k in main if k!=first]
+    return first if all(copies) else None
+
+def _check_one(im, path):
+    "Turn to the picture that a file is about; an error if it holds a film or a stack"
+    if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
+    page = _main_page(im) if im.format=='TIFF' else None
+    if page is not None:
+        im.seek(page)
+        return _check_size(path, *im.size)
     raise _Refused(f"{path} holds {im.n_frames} pictures. Export the one that is meant, or all of them into a folder.")
 
 # %% ../nbs/00e_pictures.ipynb #078574e2
@@ -141,6 +159,9 @@ def _check_tiff(im, path):
     if bits==(8,) and signs==(2,): raise _Refused(f"{path} holds {_UNKNOWN}")
     if planes==2 and len(bits)>1 and max(bits)>8:
         raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
+    # cameras write so
+    if im.tag_v2.get(254)==1 and 330 in im.tag_v2:
+        raise _Refused(f"{path} shows a preview, and keeps its picture in a part of the file that is not read. Export the picture as PNG or JPEG.")
 
 # %% ../nbs/00e_pictures.ipynb #cfc24493
 def _bmp_bits(im):
