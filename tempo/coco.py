@@ -137,13 +137,31 @@ def _by_path_and_name(images, root):
     return by_path, by_name
 
 # %% ../nbs/05a_coco.ipynb #cf7fa44c
+_SPLITS = ('train','val','valid','test')
+
+def _known_folders(keys, images, root):
+    "Names of folders below `root`: those of pictures, and those of keys that are there"
+    names = {d for f in images for d in f.relative_to(root).parts[:-1]}
+    above = {p for k in keys if not k.is_absolute() for p in k.parents}
+    return names | {p.name for p in above if (Path(root)/p).is_dir()}
+
+def _contradicts(k, picture, root, names):
+    "Whether a folder of a key is another picture's, or another split, or whether the order is another one"
+    folders, within = k.parts[:-1], picture.relative_to(root).parts[:-1]
+    rest = iter(picture.absolute().parts[:-1])
+    if not all(d in rest for d in folders if d in names): return True
+    sides = [{d.lower() for d in parts} & set(_SPLITS) for parts in (folders, within)]
+    return all(sides) and not sides[0]&sides[1]
+
 def _match_pictures(keys, images, root):
     "The picture of each key, which is a relative path without an ending: {key: picture}"
     by_path, by_name = _by_path_and_name(images, root)
-    out = {}
+    names, out = _known_folders(keys, images, root), {}
     for k in keys:
-        found = by_path.get(k) or by_name[k.name]
-        if not found: raise ValueError(f"{k}: no picture of that name below {root}. Give the folder that holds the picture, or remove the mask.")
+        found = by_path.get(k) or [f for f in by_name[k.name] if not _contradicts(k, f, root, names)]
+        if not found:
+            other = f": {by_name[k.name][0]} is another folder's" if by_name[k.name] else ''
+            raise ValueError(f"{k}: no picture of that name below {root}{other}. Give the folder that holds the picture, or remove the mask.")
         if len(found)>1:
             both = f"{k}: {found[0]} and {found[1]} both have that name."
             raise ValueError(f"{both} Put masks into the same folders as the pictures, or remove what is none.")
@@ -333,7 +351,9 @@ def _pictures_of(rows, images):
         if not f.is_absolute() and (Path(images)/f).is_file(): of[Path(name)] = Path(images)/f
         else: lost[Path(name)] = f.parent/mask_stem(f)
     if not lost: return of
-    found = _match_pictures(lost.values(), picture_files(images), images)
+    # a mask is no picture, whatever its name
+    near = [f for f in picture_files(images) if 'masks' not in f.relative_to(images).parts]
+    found = _match_pictures(lost.values(), near, images)
     return of | {name: found[key] for name,key in lost.items()}
 
 # %% ../nbs/05a_coco.ipynb #61539318
@@ -587,8 +607,6 @@ def _truth(data):
     return d
 
 # %% ../nbs/05a_coco.ipynb #4b9557e5
-_SPLITS = ('train','val','valid','test')
-
 def _split_files(masks):
     "The COCO files of a folder by split, `instances_train.json` as train"
     out = {}
