@@ -7,7 +7,7 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, math, numbers, os, re
+import contextlib, hashlib, importlib, io, json, math, numbers, os, re, unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
@@ -386,7 +386,8 @@ def _from_json(images, file):
     try: of = _pictures_of(rows, images)
     except ValueError as e: raise ValueError(f'{file}, {e}') from e
     _refuse_shared(file, rows, of)
-    names = {int(k['id']): k['name'] for k in cats}
+    # macOS writes an accent as a letter of its own
+    names = {int(k['id']): unicodedata.normalize('NFC', k['name']) for k in cats}
     by_image = defaultdict(list)
     for a in anns: by_image[a['image_id']].append(a)
     _refuse_orphans(file, anns, by_image, {r['id'] for r in rows}, names)

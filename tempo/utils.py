@@ -9,7 +9,7 @@ __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'read_ta
            'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
-import csv, errno, functools, itertools, json, os, re, shutil, sys, uuid, warnings, weakref, zlib
+import csv, errno, functools, itertools, json, os, re, shutil, sys, unicodedata, uuid, warnings, weakref, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -98,7 +98,8 @@ def as_file_name(
 def _checked_row(row, columns, where):
     "The cells of a line by column, stripped; those at its end may be missing"
     if any(row.pop(None, None) or ()): raise ValueError(f'{where} has more cells than the first line. Put a cell with a comma between quotes.')
-    cells = {c: (row[c] or '').strip() for c in columns}
+    # macOS writes an accent as a letter of its own, and é is still one é
+    cells = {c: unicodedata.normalize('NFC', row[c] or '').strip() for c in columns}
     _refuse_broken(cells.values(), where)
     return cells
 
