@@ -147,7 +147,8 @@ def _known_folders(keys, images, root):
 
 def _contradicts(k, picture, root, names):
     "Whether a folder of a key is another picture's, or another split, or whether the order is another one"
-    folders, within = k.parts[:-1], picture.relative_to(root).parts[:-1]
+    folders = k.parts[:-1]
+    within = picture.relative_to(root).parts[:-1]
     rest = iter(picture.absolute().parts[:-1])
     if not all(d in rest for d in folders if d in names): return True
     sides = [{d.lower() for d in parts} & set(_SPLITS) for parts in (folders, within)]

@@ -27,8 +27,10 @@ def _stored(im):
     "(top, white, inverted): the largest number in the file, what Pillow makes of it, and whether it turns black to white"
     args = im.tile[0][3] if im.tile else ''
     raw = str(args[0] if isinstance(args, tuple) and args else args)
-    if im.format=='PPM' and im.tile[0][0]!='raw' and im.mode in 'LI': return args[1], 255 if im.mode=='L' else 65535, False
-    if im.mode=='1': return 1, 1, raw.startswith('1;I') and im.format=='TIFF' and im.info.get('compression') not in _FAX
+    if im.format=='PPM' and im.tile[0][0]!='raw' and im.mode in 'LI':
+        return args[1], 255 if im.mode=='L' else 65535, False
+    fax = im.format!='TIFF' or im.info.get('compression') in _FAX
+    if im.mode=='1': return 1, 1, raw.startswith('1;I') and not fax
     if not raw.startswith('L;'): return 255, 255, False
     return (3 if '2' in raw else 15 if '4' in raw else 255), 255, 'I' in raw
 

@@ -126,7 +126,8 @@ def _may_be_copy(size, whole):
     "Whether a page of `size` may be a smaller copy of another: of the same shape, and half as long at most"
     w,h = size
     W,H = whole
-    return 2*(w-1)<=W and 2*(h-1)<=H and abs(w*H-h*W)<=max(W,H)
+    half = 2*(w-1)<=W and 2*(h-1)<=H
+    return half and abs(w*H-h*W)<=max(W,H)
 
 def _main_page(im):
     "The number of the page that a TIFF is about, beside previews, smaller copies and masks of it; None where there is no such page"
@@ -135,7 +136,8 @@ def _main_page(im):
         im.seek(k)
         sizes.append(im.size)
         # what a page says of itself: a preview (1, of old 2), a mask of another (4)
-        if not im.tag_v2.get(254, 0)&5 and im.tag_v2.get(255)!=2: main.append(k)
+        aside = im.tag_v2.get(254, 0)&5 or im.tag_v2.get(255)==2
+        if not aside: main.append(k)
     im.seek(0)
     main = main or list(range(len(sizes)))
     first = max(main, key=lambda k: math.prod(sizes[k]))
@@ -180,8 +182,8 @@ def _mend_bmp(im):
     greys = (0,255) if im.mode=='1' else range(2**bits)
     im.palette = ImagePalette.raw('RGB', bytes(v for v in greys for _ in range(3)))
     im._mode = 'P'
-    _, *rest = im.tile[0][3]
-    im.tile = [im.tile[0]._replace(args=('P' if bits==8 else f'P;{bits}', *rest))]
+    tile, raw = im.tile[0], 'P' if bits==8 else f'P;{bits}'
+    im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
 
 # %% ../nbs/00e_pictures.ipynb #2f318496
 _STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
