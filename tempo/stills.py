@@ -71,6 +71,12 @@ def _say_left_out(folder, files):
     first = files[0].relative_to(folder)
     warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {first}", stacklevel=5)
 
+def _say_loose(folder):
+    "One line about pictures that lie beside the class folders"
+    pictures = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTS]
+    beside = sorted(f.name for f in pictures if f.is_file() and not system_name(f.name))
+    if beside: warnings.warn(f"left out {len(beside)} picture(s) of {folder} that are in no class folder, first {beside[0]}", stacklevel=4)
+
 # %% ../nbs/00g_stills.ipynb #d9b3c28c
 def _which_file(f):
     "What tells a file from others, whatever links lead to it"
@@ -227,6 +233,7 @@ def _files_of(folder, classes):
     found = _class_folders(folder)
     classes = list(classes or found)
     _check_folders(folder, found, classes)
+    _say_loose(folder)
     pictures = _pictures_in(folder, classes)
     files = [f for fs in pictures for f in fs]
     labels = [k for k,fs in enumerate(pictures) for _ in fs]
