@@ -621,9 +621,14 @@ def _split_files(masks):
 def _splits_of(masks):
     "{split: folder or file}; {None: …} where there are no splits"
     if masks.is_file(): return {None: masks}
-    folders = [d for d in sorted(masks.glob('*')) if d.is_dir()]
-    by_split = {d.name.lower(): d for d in folders if d.name.lower() in _SPLITS}
-    return _split_files(masks) or by_split or {None: masks}
+    named = [d for d in sorted(masks.glob('*')) if d.name.lower() in _SPLITS]
+    folders = [d for d in named if d.is_dir()]
+    files = _split_files(masks)
+    if files or not folders: return files or {None: masks}
+    by_split = _one_each(((d.name.lower(), d) for d in folders), 'the split')
+    beside = [f for f in picture_files(masks) if f.relative_to(masks).parts[0].lower() not in by_split]
+    if not beside: return by_split
+    raise ValueError(f"{beside[0]} lies beside the splits {', '.join(by_split)}. Put it into train, val, valid or test, or move it away.")
 
 # %% ../nbs/05a_coco.ipynb #5bf09bce
 def _sources(masks, path):

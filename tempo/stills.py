@@ -75,7 +75,8 @@ def _say_loose(folder):
     "One line about pictures that lie beside the class folders"
     pictures = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTS]
     beside = sorted(f.name for f in pictures if f.is_file() and not system_name(f.name))
-    if beside: warnings.warn(f"left out {len(beside)} picture(s) of {folder} that are in no class folder, first {beside[0]}", stacklevel=4)
+    if not beside: return
+    warnings.warn(f"left out {len(beside)} picture(s) of {folder} that are in no class folder, first {beside[0]}", stacklevel=4)
 
 # %% ../nbs/00g_stills.ipynb #d9b3c28c
 def _which_file(f):
@@ -247,7 +248,8 @@ def _say_two_classes(stills, folder):
     for h,f,y in zip(fingerprints(stills.images), stills.files, stills.labels):
         first, label = seen.setdefault(h, (f, y))
         if label!=y: both.append(f'{f} and {first}')
-    if both: warnings.warn(f"{len(both)} picture(s) below {folder} are in two classes, first {both[0]}. Remove each from the wrong one.", stacklevel=3)
+    if not both: return
+    warnings.warn(f"{len(both)} picture(s) below {folder} are in two classes, first {both[0]}. Remove each from the wrong one.", stacklevel=3)
 
 def load_stills(
     folder, # A folder with one folder of pictures for each class
