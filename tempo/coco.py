@@ -7,7 +7,7 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, math, numbers, os, re, unicodedata
+import contextlib, hashlib, importlib, io, json, math, numbers, os, re, unicodedata, warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
@@ -381,6 +381,14 @@ def _anew(a, row, file):
     return _annotation(mask, a['category_id'], a.get('iscrowd') or 0)
 
 # %% ../nbs/05a_coco.ipynb #72d242f1
+def _once_each(own):
+    "Annotations of a picture; of those with one region and one class, a single one"
+    once = {}
+    for a in own:
+        same = a['category_id'], a['iscrowd'], a['segmentation']['counts']
+        once.setdefault(same, a)
+    return list(once.values())
+
 def _from_json(images, file):
     "The pictures of a COCO file, and its classes: [(picture, [annotation …])], {id: class name}"
     rows, anns, cats = _read_parts_of(file)
@@ -395,7 +403,9 @@ def _from_json(images, file):
     out = []
     for r in rows:
         own = [_anew(a, r, file) for a in by_image[r['id']]]
-        out.append((of[Path(r['file_name'])], own))
+        out.append((of[Path(r['file_name'])], _once_each(own)))
+    more = len(anns)-sum(len(own) for _,own in out)
+    if more: warnings.warn(f"{file}: left out {more} annotation(s) that repeat another one's region and class", stacklevel=4)
     return out, names
 
 # %% ../nbs/05a_coco.ipynb #10eeb9aa
