@@ -176,7 +176,7 @@ def _bmp_bits(im):
 
 def _mend_bmp(im):
     "Have a grey BMP read with as many bits as it has, where Pillow means to read 1 or 8"
-    if im.format not in ('BMP','DIB') or im.mode not in ('1','L'): return
+    if im.format not in ('BMP','DIB') or im.mode not in ('1','L') or not im.tile: return
     bits = _bmp_bits(im)
     if bits==(1 if im.mode=='1' else 8): return
     greys = (0,255) if im.mode=='1' else range(2**bits)
@@ -336,6 +336,8 @@ def as_square(
     "A picture as a square, from a file or from memory"
     if isinstance(picture, (str,Path)): return open_image(Path(picture).expanduser(), size)
     if isinstance(picture, Image.Image):
+        _check_tiff(picture, 'the picture')
+        _mend_bmp(picture)
         stored = _as_stored(picture)
         picture = _upright(picture.copy(), 'the picture', stored).convert('RGB')
     a = np.asarray(picture)
