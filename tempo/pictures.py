@@ -185,6 +185,14 @@ def _mend_bmp(im):
     tile, raw = im.tile[0], 'P' if bits==8 else f'P;{bits}'
     im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
 
+def _mend_order(im):
+    "Have the bytes of numbers in a packed TIFF turned once: libtiff does so, and Pillow turns those of 32 and 64 bits again"
+    if im.format!='TIFF' or not im.tile or im.tile[0].codec_name!='libtiff': return
+    tile = im.tile[0]
+    # N: as this machine has them
+    raw = re.sub(r';(32|64)B', r';\1N', tile.args[0])
+    im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
+
 # %% ../nbs/00e_pictures.ipynb #2f318496
 _STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
 
@@ -221,6 +229,7 @@ def lazy_picture(
             _check_one(im, path)
             _check_tiff(im, path)
             _mend_bmp(im)
+            _mend_order(im)
             yield im
     except _Refused: raise
     except Exception as e:
@@ -338,6 +347,7 @@ def as_square(
     if isinstance(picture, Image.Image):
         _check_tiff(picture, 'the picture')
         _mend_bmp(picture)
+        _mend_order(picture)
         stored = _as_stored(picture)
         picture = _upright(picture.copy(), 'the picture', stored).convert('RGB')
     a = np.asarray(picture)
