@@ -7,7 +7,7 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, math, numbers, os, re
+import contextlib, hashlib, importlib, io, json, math, numbers, os, re, unicodedata, warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
@@ -137,13 +137,32 @@ def _by_path_and_name(images, root):
     return by_path, by_name
 
 # %% ../nbs/05a_coco.ipynb #cf7fa44c
+_SPLITS = ('train','val','valid','test')
+
+def _known_folders(keys, images, root):
+    "Names of folders below `root`: those of pictures, and those of keys that are there"
+    names = {d for f in images for d in f.relative_to(root).parts[:-1]}
+    above = {p for k in keys if not k.is_absolute() for p in k.parents}
+    return names | {p.name for p in above if (Path(root)/p).is_dir()}
+
+def _contradicts(k, picture, root, names):
+    "Whether a folder of a key is another picture's, or another split, or whether the order is another one"
+    folders = k.parts[:-1]
+    within = picture.relative_to(root).parts[:-1]
+    rest = iter(picture.absolute().parts[:-1])
+    if not all(d in rest for d in folders if d in names): return True
+    sides = [{d.lower() for d in parts} & set(_SPLITS) for parts in (folders, within)]
+    return all(sides) and not sides[0]&sides[1]
+
 def _match_pictures(keys, images, root):
     "The picture of each key, which is a relative path without an ending: {key: picture}"
     by_path, by_name = _by_path_and_name(images, root)
-    out = {}
+    names, out = _known_folders(keys, images, root), {}
     for k in keys:
-        found = by_path.get(k) or by_name[k.name]
-        if not found: raise ValueError(f"{k}: no picture of that name below {root}. Give the folder that holds the picture, or remove the mask.")
+        found = by_path.get(k) or [f for f in by_name[k.name] if not _contradicts(k, f, root, names)]
+        if not found:
+            other = f": {by_name[k.name][0]} is another folder's" if by_name[k.name] else ''
+            raise ValueError(f"{k}: no picture of that name below {root}{other}. Give the folder that holds the picture, or remove the mask.")
         if len(found)>1:
             both = f"{k}: {found[0]} and {found[1]} both have that name."
             raise ValueError(f"{both} Put masks into the same folders as the pictures, or remove what is none.")
@@ -333,7 +352,9 @@ def _pictures_of(rows, images):
         if not f.is_absolute() and (Path(images)/f).is_file(): of[Path(name)] = Path(images)/f
         else: lost[Path(name)] = f.parent/mask_stem(f)
     if not lost: return of
-    found = _match_pictures(lost.values(), picture_files(images), images)
+    # a mask is no picture, whatever its name
+    near = [f for f in picture_files(images) if 'masks' not in f.relative_to(images).parts]
+    found = _match_pictures(lost.values(), near, images)
     return of | {name: found[key] for name,key in lost.items()}
 
 # %% ../nbs/05a_coco.ipynb #61539318
@@ -360,20 +381,31 @@ def _anew(a, row, file):
     return _annotation(mask, a['category_id'], a.get('iscrowd') or 0)
 
 # %% ../nbs/05a_coco.ipynb #72d242f1
+def _once_each(own):
+    "Annotations of a picture; of those with one region and one class, a single one"
+    once = {}
+    for a in own:
+        same = a['category_id'], a['iscrowd'], a['segmentation']['counts']
+        once.setdefault(same, a)
+    return list(once.values())
+
 def _from_json(images, file):
     "The pictures of a COCO file, and its classes: [(picture, [annotation …])], {id: class name}"
     rows, anns, cats = _read_parts_of(file)
     try: of = _pictures_of(rows, images)
     except ValueError as e: raise ValueError(f'{file}, {e}') from e
     _refuse_shared(file, rows, of)
-    names = {int(k['id']): k['name'] for k in cats}
+    # macOS writes an accent as a letter of its own
+    names = {int(k['id']): unicodedata.normalize('NFC', k['name']) for k in cats}
     by_image = defaultdict(list)
     for a in anns: by_image[a['image_id']].append(a)
     _refuse_orphans(file, anns, by_image, {r['id'] for r in rows}, names)
     out = []
     for r in rows:
         own = [_anew(a, r, file) for a in by_image[r['id']]]
-        out.append((of[Path(r['file_name'])], own))
+        out.append((of[Path(r['file_name'])], _once_each(own)))
+    more = len(anns)-sum(len(own) for _,own in out)
+    if more: warnings.warn(f"{file}: left out {more} annotation(s) that repeat another one's region and class", stacklevel=4)
     return out, names
 
 # %% ../nbs/05a_coco.ipynb #10eeb9aa
@@ -587,8 +619,6 @@ def _truth(data):
     return d
 
 # %% ../nbs/05a_coco.ipynb #4b9557e5
-_SPLITS = ('train','val','valid','test')
-
 def _split_files(masks):
     "The COCO files of a folder by split, `instances_train.json` as train"
     out = {}
@@ -601,9 +631,14 @@ def _split_files(masks):
 def _splits_of(masks):
     "{split: folder or file}; {None: …} where there are no splits"
     if masks.is_file(): return {None: masks}
-    folders = [d for d in sorted(masks.glob('*')) if d.is_dir()]
-    by_split = {d.name.lower(): d for d in folders if d.name.lower() in _SPLITS}
-    return _split_files(masks) or by_split or {None: masks}
+    named = [d for d in sorted(masks.glob('*')) if d.name.lower() in _SPLITS]
+    folders = [d for d in named if d.is_dir()]
+    files = _split_files(masks)
+    if files or not folders: return files or {None: masks}
+    by_split = _one_each(((d.name.lower(), d) for d in folders), 'the split')
+    beside = [f for f in picture_files(masks) if f.relative_to(masks).parts[0].lower() not in by_split]
+    if not beside: return by_split
+    raise ValueError(f"{beside[0]} lies beside the splits {', '.join(by_split)}. Put it into train, val, valid or test, or move it away.")
 
 # %% ../nbs/05a_coco.ipynb #5bf09bce
 def _sources(masks, path):

@@ -129,7 +129,7 @@ def group_names(
     if missing:
         count = f'{len(missing)} of {len(paths)} files'
         raise ValueError(f"groups={groups!r} gives no group to {count}, first {missing[0]}. Every file needs one.")
-    return np.array([str(name) for name in names], dtype=str)
+    return np.array([unicodedata.normalize('NFC', str(name)) for name in names], dtype=str)
 
 # %% ../nbs/00j_groups.ipynb #7d440e7b
 def check_apart(

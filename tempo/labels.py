@@ -375,9 +375,12 @@ def _read_csv(path):
         file, name = _first(_FILE, columns), _first(_CLASS, columns)
         lacks = 'class' if file else 'file'
         if not file or not name: raise ValueError(f"{path}, line 1: no column {lacks!r}. The first line is file,class.")
+        twice = [c for c in (file, name) if columns.count(c)>1]
+        if twice: raise ValueError(f'{path}, line 1: two columns are called {twice[0]!r}. Rename one.')
         for r in rows:
             where = f'{path}, line {rows.line_num}'
             if None in r or None in r.values(): raise ValueError(f'{where}: it has to have {len(columns)} cells, as line 1 has')
+            if re.search(r'[\r\n]', r[file]+r[name]): raise ValueError(f'{where}: the file or the class goes on in the next line. Close its quote.')
             yield where, r[file], r[name].strip()
 
 # %% ../nbs/08g_labels.ipynb #f4fd140b

@@ -20,23 +20,34 @@ from .stills import Stills
 _LOSSY = {'JPEG', 'MPO', 'JPEG2000', 'WEBP', 'AVIF', 'HEIF', 'JXL'}
 _LOSSY_TIFF = {'jpeg', 'tiff_jpeg', 'webp'}
 
+# white is 0 in every fax
+_FAX = {'group3', 'group4', 'tiff_ccitt'}
+
 def _stored(im):
-    "(scale, inverted): how Pillow spreads fewer than 8 bits over the range of 8, and whether it turns black to white"
+    "(top, white, inverted): the largest number in the file, what Pillow makes of it, and whether it turns black to white"
     args = im.tile[0][3] if im.tile else ''
     raw = str(args[0] if isinstance(args, tuple) and args else args)
-    if not raw.startswith('L;'): return 1, False
-    return (85 if '2' in raw else 17 if '4' in raw else 1), 'I' in raw
+    if im.format=='PPM' and im.tile[0][0]!='raw' and im.mode in 'LI':
+        return args[1], 255 if im.mode=='L' else 65535, False
+    fax = im.format!='TIFF' or im.info.get('compression') in _FAX
+    if im.mode=='1': return 1, 1, raw.startswith('1;I') and not fax
+    if not raw.startswith('L;'): return 255, 255, False
+    return (3 if '2' in raw else 15 if '4' in raw else 255), 255, 'I' in raw
+
+def _as_in_file(a, top, white, inverted):
+    "The numbers that a file holds, of those that Pillow makes of them"
+    if inverted: a = white-a
+    return a if top==white else (a.astype(np.uint32)*top+white//2)//white
 
 def _open_ids(file):
     "A mask's pixels, upright and as its file stores them"
     with lazy_picture(file, 'mask') as im:
         form, kind = im.format, im.info.get('compression')
-        scale, inverted = _stored(im)
+        stored = _stored(im)
         lossy = form in _LOSSY or form=='TIFF' and kind in _LOSSY_TIFF
         if not lossy:
             ImageOps.exif_transpose(im, in_place=True)
-            a = np.asarray(im)
-            return (255-a if inverted else a)//scale if scale>1 or inverted else a
+            return _as_in_file(np.asarray(im), *stored)
     raise ValueError(f"{file} is a {form if form in _LOSSY else f'TIFF of {kind}'}, whose compression invents ids around every edge. Export the mask as PNG.")
 
 # %% ../nbs/00h_masks.ipynb #a1269fe1

@@ -7,11 +7,11 @@ __all__ = ['IMAGE_EXTS', 'MAX_PIXELS', 'fit_dims', 'to_square', 'lazy_picture', 
            'as_square']
 
 # %% ../nbs/00e_pictures.ipynb #153108ba
-import importlib, re, struct
+import importlib, math, re, struct
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, ImagePalette, features
 
 # %% ../nbs/00e_pictures.ipynb #d0da7463
 def fit_dims(
@@ -122,15 +122,35 @@ def _check_size(path, w, h):
                    "Export it smaller, or cut it into pieces.")
 
 # %% ../nbs/00e_pictures.ipynb #f8444c60
-def _check_one(im, path):
-    "An error if a file holds a film or a stack, and not one picture"
-    if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
-    size = im.size
-    im.seek(1)
-    second = im.size
+def _may_be_copy(size, whole):
+    "Whether a page of `size` may be a smaller copy of another: of the same shape, and half as long at most"
+    w,h = size
+    W,H = whole
+    half = 2*(w-1)<=W and 2*(h-1)<=H
+    return half and abs(w*H-h*W)<=max(W,H)
+
+def _main_page(im):
+    "The number of the page that a TIFF is about, beside previews, smaller copies and masks of it; None where there is no such page"
+    sizes, main = [], []
+    for k in range(im.n_frames):
+        im.seek(k)
+        sizes.append(im.size)
+        # what a page says of itself: a preview (1, of old 2), a mask of another (4)
+        aside = im.tag_v2.get(254, 0)&5 or im.tag_v2.get(255)==2
+        if not aside: main.append(k)
     im.seek(0)
-    # a preview, or a smaller copy for viewers
-    if im.format=='TIFF' and second!=size: return
+    main = main or list(range(len(sizes)))
+    first = max(main, key=lambda k: math.prod(sizes[k]))
+    copies = [_may_be_copy(sizes[k], sizes[first]) for k in main if k!=first]
+    return first if all(copies) else None
+
+def _check_one(im, path):
+    "Turn to the picture that a file is about; an error if it holds a film or a stack"
+    if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
+    page = _main_page(im) if im.format=='TIFF' else None
+    if page is not None:
+        im.seek(page)
+        return _check_size(path, *im.size)
     raise _Refused(f"{path} holds {im.n_frames} pictures. Export the one that is meant, or all of them into a folder.")
 
 # %% ../nbs/00e_pictures.ipynb #078574e2
@@ -141,6 +161,37 @@ def _check_tiff(im, path):
     if bits==(8,) and signs==(2,): raise _Refused(f"{path} holds {_UNKNOWN}")
     if planes==2 and len(bits)>1 and max(bits)>8:
         raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
+    # cameras write so
+    if im.tag_v2.get(254)==1 and 330 in im.tag_v2:
+        raise _Refused(f"{path} shows a preview, and keeps its picture in a part of the file that is not read. Export the picture as PNG or JPEG.")
+
+# %% ../nbs/00e_pictures.ipynb #cfc24493
+def _bmp_bits(im):
+    "How many bits a pixel has, by the header of an open BMP"
+    place = im.fp.tell()
+    im.fp.seek(14 if im.format=='BMP' else 0)
+    head = im.fp.read(16)
+    im.fp.seek(place)
+    return struct.unpack_from('<H', head, 10 if head[0]==12 else 14)[0]
+
+def _mend_bmp(im):
+    "Have a grey BMP read with as many bits as it has, where Pillow means to read 1 or 8"
+    if im.format not in ('BMP','DIB') or im.mode not in ('1','L') or not im.tile: return
+    bits = _bmp_bits(im)
+    if bits==(1 if im.mode=='1' else 8): return
+    greys = (0,255) if im.mode=='1' else range(2**bits)
+    im.palette = ImagePalette.raw('RGB', bytes(v for v in greys for _ in range(3)))
+    im._mode = 'P'
+    tile, raw = im.tile[0], 'P' if bits==8 else f'P;{bits}'
+    im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
+
+def _mend_order(im):
+    "Have the bytes of numbers in a packed TIFF turned once: libtiff does so, and Pillow turns those of 32 and 64 bits again"
+    if im.format!='TIFF' or not im.tile or im.tile[0].codec_name!='libtiff': return
+    tile = im.tile[0]
+    # N: as this machine has them
+    raw = re.sub(r';(32|64)B', r';\1N', tile.args[0])
+    im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
 
 # %% ../nbs/00e_pictures.ipynb #2f318496
 _STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
@@ -177,6 +228,8 @@ def lazy_picture(
             if whole and im.format in ('JPEG','MPO'): _check_jpeg(fp)
             _check_one(im, path)
             _check_tiff(im, path)
+            _mend_bmp(im)
+            _mend_order(im)
             yield im
     except _Refused: raise
     except Exception as e:
@@ -292,6 +345,9 @@ def as_square(
     "A picture as a square, from a file or from memory"
     if isinstance(picture, (str,Path)): return open_image(Path(picture).expanduser(), size)
     if isinstance(picture, Image.Image):
+        _check_tiff(picture, 'the picture')
+        _mend_bmp(picture)
+        _mend_order(picture)
         stored = _as_stored(picture)
         picture = _upright(picture.copy(), 'the picture', stored).convert('RGB')
     a = np.asarray(picture)

@@ -71,7 +71,19 @@ def _say_left_out(folder, files):
     first = files[0].relative_to(folder)
     warnings.warn(f"left out {len(files)} file(s) below {folder} that are no pictures ({counts}), first {first}", stacklevel=5)
 
+def _say_loose(folder):
+    "One line about pictures that lie beside the class folders"
+    pictures = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTS]
+    beside = sorted(f.name for f in pictures if f.is_file() and not system_name(f.name))
+    if not beside: return
+    warnings.warn(f"left out {len(beside)} picture(s) of {folder} that are in no class folder, first {beside[0]}", stacklevel=4)
+
 # %% ../nbs/00g_stills.ipynb #d9b3c28c
+def _which_file(f):
+    "What tells a file from others, whatever links lead to it"
+    s = os.stat(f)
+    return (s.st_dev, s.st_ino) if s.st_ino else os.path.realpath(f)
+
 def _pictures_in(folder, classes):
     "The pictures of each class: [[path …] …]"
     every = [files_below(folder/c, None) if (folder/c).is_dir() else [] for c in classes]
@@ -80,9 +92,11 @@ def _pictures_in(folder, classes):
     seen = {}
     for k,fs in enumerate(pictures):
         for f in fs:
-            other,twin = seen.setdefault(os.path.realpath(f), (k,f))
+            other,twin = seen.setdefault(_which_file(f), (k,f))
             if other!=k: raise ValueError(f"{f} and {twin} are one file, in two classes. Remove the link from one of them.")
-    return pictures
+    # a file counts once, however many links lead to it
+    first = {f for _,f in seen.values()}
+    return [[f for f in fs if f in first] for fs in pictures]
 
 # %% ../nbs/00g_stills.ipynb #6b182166
 def _refuse_class_folders(stills, k):
@@ -220,6 +234,7 @@ def _files_of(folder, classes):
     found = _class_folders(folder)
     classes = list(classes or found)
     _check_folders(folder, found, classes)
+    _say_loose(folder)
     pictures = _pictures_in(folder, classes)
     files = [f for fs in pictures for f in fs]
     labels = [k for k,fs in enumerate(pictures) for _ in fs]
@@ -227,6 +242,15 @@ def _files_of(folder, classes):
     return files, np.array(labels), classes
 
 # %% ../nbs/00g_stills.ipynb #8f360c92
+def _say_two_classes(stills, folder):
+    "One line about pictures that are in two classes, equal in every pixel"
+    seen, both = {}, []
+    for h,f,y in zip(fingerprints(stills.images), stills.files, stills.labels):
+        first, label = seen.setdefault(h, (f, y))
+        if label!=y: both.append(f'{f} and {first}')
+    if not both: return
+    warnings.warn(f"{len(both)} picture(s) below {folder} are in two classes, first {both[0]}. Remove each from the wrong one.", stacklevel=3)
+
 def load_stills(
     folder, # A folder with one folder of pictures for each class
     size:int=128, # Side of the square pictures (pixels)
@@ -245,6 +269,7 @@ def load_stills(
     held = 3*size**2*len(files)<=memory
     images = (_read if held else PictureFiles)(files, size, fit)
     stills = Stills(images, labels, classes, files)
+    _say_two_classes(stills, folder)
     _add_groups([stills], groups, folder)
     return stills
 

@@ -9,7 +9,7 @@ __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'read_ta
            'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
-import csv, errno, functools, itertools, json, os, re, shutil, sys, uuid, warnings, weakref, zlib
+import csv, errno, functools, itertools, json, os, re, shutil, sys, unicodedata, uuid, warnings, weakref, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -98,18 +98,37 @@ def as_file_name(
 def _checked_row(row, columns, where):
     "The cells of a line by column, stripped; those at its end may be missing"
     if any(row.pop(None, None) or ()): raise ValueError(f'{where} has more cells than the first line. Put a cell with a comma between quotes.')
-    return {c: (row[c] or '').strip() for c in columns}
+    # macOS writes an accent as a letter of its own, and é is still one é
+    cells = {c: unicodedata.normalize('NFC', row[c] or '').strip() for c in columns}
+    _refuse_broken(cells.values(), where)
+    return cells
+
+def _refuse_broken(cells, where):
+    "An error if a cell goes on in the next line, as it does behind a quote that nobody closes"
+    broken = [c for c in cells if re.search(r'[\r\n]', c)]
+    if broken: raise ValueError(f'{where}: {broken[0].splitlines()[0]!r} goes on in the next line. Close its quote, or put it into one line.')
+
+def _rows_of(path):
+    "The columns of a CSV file, and the number and the cells of each of its lines"
+    rows, line = [], 0
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as f:
+            table = csv.DictReader(f, strict=True)
+            columns = list(table.fieldnames or ())
+            line = table.line_num
+            for row in table:
+                line = table.line_num
+                rows.append((line, row))
+    except UnicodeDecodeError as e: raise ValueError(f"{path} is no CSV file in UTF-8 ({e}). Save it as CSV UTF-8.") from e
+    except csv.Error as e: raise ValueError(f"{path} is no CSV file in UTF-8 from line {line+1} on ({e}). Close its quotes, and save it as CSV UTF-8.") from e
+    return columns, rows
 
 def read_table(
     path, # A CSV file in UTF-8 whose first line names the columns
 )->tuple: # Names of the columns, and for each line its number and its cells by column
     "A table that a person made; one that cannot be read is refused with its line"
-    try:
-        with open(path, newline='', encoding='utf-8-sig') as f:
-            table = csv.DictReader(f)
-            columns = list(table.fieldnames or ())
-            rows = [(table.line_num, row) for row in table]
-    except (UnicodeDecodeError, csv.Error) as e: raise ValueError(f"{path} is no CSV file in UTF-8 ({e}). Save it as CSV UTF-8.") from e
+    columns, rows = _rows_of(path)
+    _refuse_broken(columns, f'{path}, line 1')
     twice = [c for c in columns if columns.count(c)>1]
     if twice: raise ValueError(f'{path}, line 1: two columns are called {twice[0]!r}. Rename one.')
     return columns, [(line, _checked_row(row, columns, f'{path}, line {line}')) for line,row in rows]
