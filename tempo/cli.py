@@ -248,8 +248,9 @@ def tempo_train(
         'tempo_pilot clips/ --data stills/ --minutes 5'),
     then={
         'yes': 'tempo_train {video}{--arch}{--weights}{--size}{--proximity}{--recipe}{--bs}{--epochs}{--steps}{--seed}{--rate}',
-        'no': 'tempo_linear_eval --path {weights} --data STILLS',
-        'not enough evidence': 'tempo_suggest {video} --n 50, and with labels: tempo_pilot {video} --data labels{--arch}{--size}'})
+        'no': 'tempo_linear_eval --path {weights} --data STILLS{--arch}',
+        'not enough evidence': 'tempo_suggest {video} --n 50, and with labels: tempo_pilot {video} --data labels{--arch}{--weights}'
+            '{--size}{--proximity}{--recipe}{--bs}{--epochs}{--steps}{--seed}{--rate}{--groups}'})
 def tempo_pilot(
     # A video, a folder of videos or of frames, or a store:
     # its folder, or where it lies, such as s3://bucket/store
@@ -446,7 +447,7 @@ def _write_suggested(suggested, out, names):
     examples=(
         'tempo_suggest clips/ --n 50 --classes A,B,L',
         'tempo_suggest clips/ --path mine.safetensors --out more'),
-    then='sort the pictures into {out}/train, some of each class into {out}/val, then: tempo_linear_eval --path {path} --data {out}')
+    then='sort the pictures into {out}/train, some of each class into {out}/val, then: tempo_linear_eval --path {path} --data {out}{--arch}')
 def tempo_suggest(
     # A video, a folder of videos or of frames, or a store:
     # its folder, or where it lies, such as s3://bucket/store
@@ -458,6 +459,7 @@ def tempo_suggest(
     # Side of the pictures (pixels); default: that of the
     # largest store of the video in the cache, else 256
     size:int=None,
+    arch:str=None, # Architecture, for imagenet and for a file that others published
     seed:int=0, # Of the clusters' first guess
 ):
     "Pick the frames that are worth a label, and write them with the folders to sort them into"
@@ -465,9 +467,9 @@ def tempo_suggest(
     from tempo.suggest import check_label_folders, suggest_labels
     names, out = [c.strip() for c in classes.split(',') if c.strip()], Path(out)
     check_label_folders(out, names)
-    suggested = suggest_labels(_to_look_at(video, size), path, n, seed=seed)
+    suggested = suggest_labels(_to_look_at(video, size), path, n, seed=seed, arch=arch)
     sheet = _write_suggested(suggested, out, names)
-    print(f"wrote {n} pictures to {out/'unsorted'} (all of them: {sheet}). Move each to {out/'train'}/<class>/")
+    print(f"wrote {len(suggested)} pictures to {out/'unsorted'} (all of them: {sheet}). Move each to {out/'train'}/<class>/")
 
 # %% ../nbs/09_cli.ipynb #94f0bdd2
 def _say_split(sides, out, grouped):
@@ -547,7 +549,9 @@ def tempo_classify(
     examples=(
         'tempo_predict classifier.safetensors clips/',
         'tempo_predict classifier.safetensors new.mp4 --out new.csv --video labelled.mp4'),
-    then='where answers are wrong, more labels help: tempo_label {videos} --out STILLS, then tempo_classify once more')
+    then={
+        'one': 'where answers are wrong, more labels help: tempo_label {videos} --out STILLS, then tempo_classify once more',
+        'several': 'where answers are wrong, more labels help: tempo_label VIDEO --out STILLS, then tempo_classify once more'})
 def tempo_predict(
     classifier:str, # File that tempo_classify wrote
     # A video, a folder of videos or a folder of frames; several with commas between
@@ -563,9 +567,12 @@ def tempo_predict(
 ):
     "Label video with a classifier: frames, segments, a timeline"
     from tempo.predict import label_videos
-    found = label_videos(classifier, typed_places(videos), out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
+    sources = typed_places(videos)
+    found = label_videos(classifier, sources, out, video=video, fps=fps, stay=stay, none=none, rate=rate, bs=bs)
     for labels in found: print(labels)
     print(f"wrote {out}, its segments and its timeline{f', {video}' if video else ''}")
+    # labels are given to one of them at a time
+    return 'several' if len(sources)>1 else 'one'
 
 # %% ../nbs/09_cli.ipynb #58d091c8
 def _same_arch(starts, arch):
@@ -750,8 +757,9 @@ def _outcome(found, several):
     if not labels.exists() or found.classifier: return found.verdict
     print(f"frames to label: {labels/'unsorted'} (all of them: {labels/'suggested.png'}). "
           'Evaluation and classifier come with the stills.')
-    # a store is no video to label on
-    return 'to label, as run.toml says' if Path(several[-1]).suffix=='.toml' or _is_store(several) else 'to label'
+    # a store is no video to label on, and one is labelled at a time
+    named = len(several)==1 and Path(several[0]).suffix!='.toml' and not _is_store(several)
+    return 'to label' if named else 'to label, whichever video'
 
 # %% ../nbs/09_cli.ipynb #ce3d6d63
 @command(
@@ -768,7 +776,7 @@ def _outcome(found, several):
         'no labels': 'tempo_suggest VIDEO --path {out}/backbone.safetensors --n 50',
         'to label': 'tempo_label {videos} --path {out}/backbone.safetensors --out {out}/labels, '
             'then: tempo_run {out}/run.toml --data {out}/labels --out {out}',
-        'to label, as run.toml says': 'tempo_label VIDEO --path {out}/backbone.safetensors --out {out}/labels, '
+        'to label, whichever video': 'tempo_label VIDEO --path {out}/backbone.safetensors --out {out}/labels, '
             'then: tempo_run {out}/run.toml --data {out}/labels --out {out}'},
     goes_on=True)
 def tempo_run(

@@ -216,13 +216,19 @@ def _typed(argv, name):
     return shlex.join(words)
 
 # %% ../nbs/00i_command.ipynb #6b1d90a2
+def _typed_value(said):
+    "A value as Python writes it, as one types it: a list with commas between"
+    try: value = ast.literal_eval(said)
+    except (ValueError, SyntaxError): value = said
+    return ','.join(map(str, value)) if isinstance(value, list) else said.strip('\'"')
+
 def _with_flags(f, text):
     "What is said of the parameters of a command, in its flags"
     flags = {k: p for k,p in inspect.signature(f).parameters.items() if p.default is not p.empty}
     if not flags: return text
-    named = re.compile(rf"(?<![\w-])({'|'.join(flags)})=('[^']*'|\"[^\"]*\"|[^\s,;:)]*[^\s,;:).])?")
+    named = re.compile(rf"(?<![\w-])({'|'.join(flags)})=(\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[^\s,;:)]*[^\s,;:).])?")
     def spelt(found):
-        name, value = found[1], (found[2] or '').strip('\'"')
+        name, value = found[1], _typed_value(found[2] or '')
         alone = not value or value=='True' and flags[name].annotation is bool
         return f'--{name}' if alone else f'--{name} {shlex.quote(value)}'
     return named.sub(spelt, text)

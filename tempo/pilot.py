@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from .video import find_sources, probe_video
 from .data import FrameStore, as_source
 from .stretches import Stretches
-from .evidence import FULL, MOST, Evidence
+from .evidence import FULL, LEAST, MOST, Evidence, StretchProbe
 from .pretrain import TrainConfig, train_tempo
 from .linear_eval import linear_eval
 from .statistics import mean_interval
@@ -24,9 +24,12 @@ def _why_too_few(found):
     "Why a video has too few stretches to ask about"
     stays = np.median(found.frames)/found.fps
     seconds = found.frames.sum()/found.fps
+    short = f'there is little video: {seconds:.0f} s with {len(found)} stretches'
+    # more of the same would do
+    if seconds<LEAST and StretchProbe(found, least=0).enough: return f'{short}; give {LEAST:.0f} s at least'
     if stays<.75: return f'the subject changes too fast: the picture stays for {stays:.1f} s'
-    if len(found)<=len(found.whole) and seconds>=60: return 'nothing changes within a clip: nothing moves, or each clip shows one sight'
-    return f'there is little video: {seconds:.0f} s with {len(found)} stretches'
+    if len(found)<=len(found.whole) and seconds>=LEAST: return 'nothing changes within a clip: nothing moves, or each clip shows one sight'
+    return short
 
 # %% ../nbs/05c_pilot.ipynb #b2e4940f
 KNOWN = .97   # share from which the start tells stretches apart already

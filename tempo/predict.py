@@ -211,6 +211,8 @@ class Labels:
     probability: np.ndarray  # (T,) how probable that is
     smoothed: np.ndarray  # (T,) index of what it shows in view of all frames
     sure: np.ndarray  # (T,) how probable that is
+    # One past the last frame of the file; None: past the last one looked at
+    stop: int = None
 
     def __len__(self): return len(self.frames)
     def __repr__(self):
@@ -226,7 +228,9 @@ class Labels:
         # (start, stop, class name); of numbers, stop is one past the last
     )->list:
         "What is shown from where to where"
-        at, step = (self.seconds, 1/self.rate) if seconds else (self.frames, 1)
+        last = self.frames[-1:]
+        left = 1 if self.stop is None else self.stop-last
+        at, step = (self.seconds, left/self.rate) if seconds else (self.frames, left)
         ends = np.append(at, at[-1:]+step).tolist()
         return [(ends[a], ends[b], self.classes[k]) for a,b,k in runs_of(self.smoothed)]
 
@@ -244,10 +248,18 @@ def _rates(frames, seconds, declared):
 # %% ../nbs/08c_predict.ipynb #23ee667f
 _BLOCK = 4096     # frames that are turned into probabilities at once
 
-def _labels(classifier, path, rows, *, rate, stay, none, scratch):
+def _stop(last, n, rate, fps):
+    "One past the last frame of a source of about `n` frames, of which frame `last` was looked at last"
+    # a file that broke off is shorter than its header says
+    due = last+int(np.ceil(thinning(rate, fps)))
+    return max(last+1, min(n, due))
+
+def _labels(classifier, path, rows, *, rate, stay, none, scratch, fps=None):
     "The `Labels` of a source, from its scores on the disk"
     frames, seconds = np.array(rows['frame']), np.array(rows['second'])
-    rate, looked_at = _rates(frames, seconds, probe_video(path)['fps'] or rate)
+    info = probe_video(path)
+    rate, looked_at = _rates(frames, seconds, info['fps'] or rate)
+    stop = _stop(int(frames[-1]), info['n'], rate, fps)
     names = [*classifier.classes, NONE] if none and classifier.threshold is not None else list(classifier.classes)
     log_p = np.memmap(scratch/'log_p', np.float32, 'w+', shape=(len(rows),len(names)))
     said = np.zeros(len(rows), np.int32)
@@ -261,7 +273,7 @@ def _labels(classifier, path, rows, *, rate, stay, none, scratch):
         alone, beside = classifier.probabilities(scores).max(1), np.exp(log_p[i:i+_BLOCK].max(1))
         probability[i:i+_BLOCK] = np.where(refused, beside, alone)
     best, sure = smooth(log_p, looked_at, stay=stay, scratch=scratch/'forward')
-    return Labels(path, names, frames, seconds, rate, said, probability, best, sure)
+    return Labels(path, names, frames, seconds, rate, said, probability, best, sure, stop)
 
 # %% ../nbs/08c_predict.ipynb #305387ac
 @contextmanager
@@ -301,7 +313,7 @@ def predict_video(
     smooth(np.zeros((1,2)), rate, stay=stay)
     sources = find_sources(source)
     for path in sources: probe_video(path)
-    how = dict(rate=rate, stay=stay, none=none)
+    how = dict(fps=fps, rate=rate, stay=stay, none=none)
     out = []
     with _workplace(parts and Path(parts)) as folder:
         for k,path in enumerate(sources):

@@ -578,7 +578,8 @@ def _add_to_csv(self:EvalResult, file): # a line a run
     t.to_csv(file, mode='a', header=not file.exists(), index=False)
 
 @patch
-# mean and standard deviation at every look, a run of TensorBoard for each n
+# mean and, of several runs, standard deviation at every
+# look, a run of TensorBoard for each n
 def _to_tensorboard(self:EvalResult, folder):
     writer = importlib.import_module('torch.utils.tensorboard').SummaryWriter
     iters, curve = self.iters, self.curve
@@ -587,7 +588,7 @@ def _to_tensorboard(self:EvalResult, folder):
         with writer(str(folder/n_text(n))) as w:
             for i,a in zip(iters, curve[:,k]):
                 w.add_scalar('accuracy', a.mean(), int(i))
-                w.add_scalar('accuracy, sd over runs', a.std(), int(i))
+                if len(a)>1: w.add_scalar('accuracy, sd over runs', a.std(ddof=1), int(i))
 
 # %% ../nbs/03a_report.ipynb #60748ddf
 @patch

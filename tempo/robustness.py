@@ -119,10 +119,12 @@ def backgrounds(
     "The object in a drawn room: bricks, stripes, foliage …"
     rooms = []
     for split in sorted(ROOMS): rooms += [f for _,f in sorted(ROOMS[split].items())]
+    N,H,W = masks.shape
     paint = []
-    for _ in masks:
+    for _ in range(N):
         room = rooms[rng.integers(len(rooms))]
-        paint.append(room(rng, masks.shape[1]))
+        # rooms are square
+        paint.append(room(rng, max(H, W))[:H,:W])
     paint = np.stack(paint)
     return _behind(images, masks, paint, strength)
 
@@ -499,6 +501,7 @@ def robustness_difference(
     _check_alike(base, ours, what)
     a, b = base.at(what), ours.at(what)
     on = np.array(base.strengths)>0
+    if not on.any(): raise ValueError(f'strengths={list(base.strengths)}: nothing was disturbed. Measure at one strength above 0 at least')
     lines = list(zip(base.strengths, a, b))
     lines.append(('mean', a[on].mean(0), b[on].mean(0)))
     rows = []

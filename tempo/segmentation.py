@@ -387,7 +387,7 @@ class APCurve:
 
     def __repr__(self):
         runs = len(self.segm)
-        words = f'{runs} run{"s"*(runs>1)}, 95 % interval'
+        words = f'{runs} runs, 95 % interval' if runs>1 else '1 run'
         box, mask = _at_end(self.bbox), _at_end(self.segm)
         return f'{self.name}: box AP {box}, mask AP {mask} at {self.iters[-1]} iterations ({words})'
 
@@ -407,10 +407,13 @@ def _rows(file):
 
 def _recorder(folder):
     "Writes what an engine reports"
-    began = time.time()
+    began, before = time.time(), None
     def record(i, ap, preds):
+        nonlocal before
         rows = [r for r in _rows(folder/'ap.jsonl') if r['iteration']<i]
-        seconds = round(time.time()-began, 1)
+        # what came before a resumed run took its time too
+        if before is None: before = rows[-1]['seconds'] if rows else 0
+        seconds = round(before+time.time()-began, 1)
         rows.append(dict(iteration=i, **ap, seconds=seconds))
         write_atomic(folder/'predictions.json', json.dumps(preds))
         write_atomic(folder/'ap.jsonl', ''.join(json.dumps(r)+'\n' for r in rows))
@@ -623,10 +626,11 @@ def plot_ap(
 ): # The figure
     "AP over iterations, with bands of one standard deviation over runs"
     import matplotlib.pyplot as plt, seaborn as sns
-    panels = 1 if thesis is None else 2
+    curves, panels = list(curves), 1 if thesis is None else 2
     fig, axs = plt.subplots(1, panels, figsize=(3.4+1.8*panels,3),
         squeeze=False, layout='constrained')
-    for c,color in zip(curves, sns.color_palette('colorblind')): _plot_curve(axs[0,0], c, kind, color)
+    colors = sns.color_palette('colorblind' if len(curves)<=10 else 'husl', len(curves))
+    for c,color in zip(curves, colors): _plot_curve(axs[0,0], c, kind, color)
     if thesis is not None: _plot_thesis(axs[0,1], thesis, kind)
     what = dict(segm='mask', bbox='box')[kind]
     for ax in axs[0]:

@@ -6,6 +6,7 @@
 __all__ = ['Suggestion', 'look_through', 'typical', 'suggest_labels', 'check_label_folders']
 
 # %% ../nbs/04a_suggest.ipynb #34cfd29a
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
@@ -14,6 +15,7 @@ from torchvision.transforms.functional import resize
 from fastcore.all import patch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from .data import FrameStore
 from .loaders import net_on
 from .backbones import cached_features, get_backbone
@@ -55,13 +57,17 @@ def _candidates(store, most, size): # numbers of evenly spaced frames, and the f
     return some, np.concatenate(frames)
 
 # %% ../nbs/04a_suggest.ipynb #c6f031d5
-# how many frames each of n clusters has, and which is nearest to its middle
+# how many frames each of n clusters has, and which of them is nearest to its middle
 def _clusters(x, n, dims, seed):
     u = unit_features(x, x.mean(0)).numpy()
     u = PCA(min(dims, *x.shape), random_state=seed).fit_transform(u)
-    k = KMeans(n, n_init=4, random_state=seed).fit(u)
+    # a video that stands still has fewer sights than n
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        k = KMeans(n, n_init=4, random_state=seed).fit(u)
     # (frames, clusters)
-    distances = k.transform(u)
+    own = k.labels_[:,None]==np.arange(n)
+    distances = np.where(own, k.transform(u), np.inf)
     return np.bincount(k.labels_, minlength=n), distances.argmin(0)
 
 # %% ../nbs/04a_suggest.ipynb #5b0e7a12
@@ -81,7 +87,7 @@ def look_through(
 
 def typical(
     x, # (N,F) features
-    n:int, # How many to choose
+    n:int, # How many to choose; fewer where fewer differ
     *,
     dims:int=64, # Leading directions of the features that the clusters are made in
     seed:int=0, # Of the clusters' first guess
@@ -90,13 +96,14 @@ def typical(
     "The features nearest to the middle of each of `n` clusters"
     sizes, nearest = _clusters(x, n, dims, seed)
     order = np.argsort(-sizes, kind='stable')
+    order = order[sizes[order]>0]
     return nearest[order], sizes[order]/len(x)
 
 # %% ../nbs/04a_suggest.ipynb #15cd865d
 def suggest_labels(
     store:FrameStore, # The video
     backbone, # A path, a `Backbone` or `Learner`, 'imagenet' or 'random'
-    n:int, # How many frames to label
+    n:int, # How many frames to label; fewer where fewer differ
     *,
     candidates:int=3000, # How many frames are looked at, at most, evenly spaced
     dims:int=64, # Leading directions of the features that the clusters are made in

@@ -7,6 +7,7 @@ __all__ = ['BLOCKS', 'DECIDES', 'WORTH', 'guess_groups', 'spans_to_stills', 'ver
 
 # %% ../nbs/08d_run.ipynb #13272245
 import base64, hashlib, html, io, json, re, shutil
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -15,10 +16,10 @@ from PIL import Image
 try: import tomllib
 except ImportError: import tomli as tomllib        # before Python 3.11
 from . import __version__
-from .utils import files_below, natural_key, write_atomic
+from .utils import files_below, lent_folder, natural_key, write_atomic
 from .pictures import IMAGE_EXTS
 from .video import find_sources
-from .stills import load_stills, span_labels
+from .stills import labelled, load_stills, span_labels
 from .splits import split_stills
 from .groups import table_of_groups
 from .data import FrameStore, as_source
@@ -32,7 +33,7 @@ from .linear_eval import linear_eval
 from .pilot import pilot
 from .suggest import suggest_labels
 from .labels import check_class
-from .classifier import fit_classifier, load_classifier
+from .classifier import check_classes, fit_classifier, load_classifier
 
 # %% ../nbs/08d_run.ipynb #3baa6c23
 BLOCKS = 5   # blocks of time that a class of one clip is cut into
@@ -174,12 +175,12 @@ def _labels_came(before, wanted):
     return has(wanted) and not has(before)
 
 # %% ../nbs/08d_run.ipynb #b7830fc9
-def _open_folder(out, settings):
-    "Make the folder of a run, or find it as it was; refuse one that is about something else"
+def _is_new(out, settings):
+    "Whether a folder is new, or a run without labels that is given some; refused where it is about something else"
     file, wanted = out/'run.toml', _given(settings)
     made = [f for f in out.iterdir() if f!=file and not f.name.startswith('.')] if out.is_dir() else []
     # what asked for something else and made nothing binds nobody
-    if not made: return write_atomic(file, _toml(settings))
+    if not made: return True
     if not file.exists(): raise FileExistsError(f'{out} holds files and no run.toml. Give a new folder.')
     before, new = read_run(file), []
     if _labels_came(before, wanted): new = _OF_LABELS
@@ -187,10 +188,14 @@ def _open_folder(out, settings):
         was, now = before.get(k), wanted.get(k)
         if was==now: continue
         raise ValueError(f'{file} says {k}={was!r}, and {k}={now!r} was asked for. Give another folder, or the same settings.')
-    if not new: return
+    return bool(new)
+
+def _open_folder(out, settings):
+    "Make the folder of a run, or find it as it was"
+    if not _is_new(out, settings): return
     # which weights are kept is asked again, of the stills
     (out/'backbone.safetensors').unlink(missing_ok=True)
-    write_atomic(file, _toml(settings))
+    write_atomic(out/'run.toml', _toml(settings))
 
 # %% ../nbs/08d_run.ipynb #b58e57a2
 @dataclass
@@ -286,14 +291,19 @@ def _labels_digest(asked):
     if table and table[0].is_file(): known += table[0].read_bytes()
     return hashlib.blake2b(known, digest_size=8).hexdigest()
 
+@patch
+def _known_labels(self:Run):
+    "The digest of the labels of the last call; None where it had none"
+    file = self.folder/'.labels_digest'
+    return file.read_text() if file.exists() else None
+
 # %% ../nbs/08d_run.ipynb #1afbde17
 @patch
 def _begin_anew(self:Run, asked):
     "Where the labels are others than those of the call before, remove what came of them"
-    file, now = self.folder/'.labels_digest', _labels_digest(asked)
-    before = file.read_text() if file.exists() else None
+    before, now = self._known_labels(), _labels_digest(asked)
     if before and before!=now: self._forget(asked)
-    if now and before!=now: write_atomic(file, now)
+    if now and before!=now: write_atomic(self.folder/'.labels_digest', now)
 
 @patch
 def _forget(self:Run, asked):
@@ -490,6 +500,22 @@ def _groups_of(stills, asked):
     if stills is None: return None
     return 'groups.csv' if (stills/'groups.csv').exists() else asked.get('groups')
 
+# %% ../nbs/08d_run.ipynb #3e710486
+@patch
+def _check_labels(self:Run, videos, asked):
+    "Refuse labels that are new and that nothing can be made of"
+    if _labels_digest(asked) in (None, self._known_labels()): return
+    # spans are of frames, whose bar is shown
+    if asked.get('labels'): videos = self._frames(videos)
+    given = str(asked.get('labels') or asked.get('data'))
+    with lent_folder(self.folder/'tried') as part, redirect_stdout(io.StringIO()):
+        stills = Run(part, config=self.config)._stills(videos, asked)
+        try:
+            train, _ = labelled(stills, self.config.size, groups=_groups_of(stills, asked))
+            check_classes(train, given)
+        # a name in a folder that goes again helps nobody
+        except ValueError as e: raise ValueError(re.sub(re.escape(f"{part/'stills'}")+'.(train|val)', lambda _: given, str(e))) from e
+
 # %% ../nbs/08d_run.ipynb #f37a14d0
 def _steps(r, videos, asked, how):
     "The steps of a run, one after the other; `videos` may be a store"
@@ -553,6 +579,9 @@ def run(
     r.config.check()
     out.mkdir(parents=True, exist_ok=True)
     with only_run(out/'run.toml'):
+        _is_new(out, asked)
+        r._check_labels(source, asked)
+        # nothing is removed or written before
         _open_folder(out, asked)
         r._begin_anew(asked)
         _steps(r, source, asked, how)
