@@ -133,7 +133,8 @@ def _knots(numbers, seconds):
 def _knots_of(parts, index, seconds):
     "The knots of each clip of a file"
     ends = np.cumsum([n for n,*_ in parts]).tolist()
-    return [_knots(index[hi-n:hi], seconds[hi-n:hi]) for hi,(n,*_) in zip(ends, parts)]
+    spans = [(hi-n, hi) for hi,(n,*_) in zip(ends, parts)]
+    return [_knots(index[a:b], seconds[a:b]) for a,b in spans]
 
 def _put_shard(tmp, dst, facts, crc, codec='raw'):
     "Move a finished file into place and write down what is known about it; the facts with its digest"
@@ -211,7 +212,8 @@ class Clip:
 def _between(self:Clip, i, what, first, last):
     "The number (1) or the second (2) of a frame, which goes evenly between its knots; `first` and `last` are those of the ends"
     knots = [(0,first,first), *self.knots, (len(self)-1,last,last)]
-    return float(np.interp(i-self.lo, [k[0] for k in knots], [k[what] for k in knots]))
+    at, values = [k[0] for k in knots], [k[what] for k in knots]
+    return float(np.interp(i-self.lo, at, values))
 
 @patch
 def number(self:Clip,
@@ -241,7 +243,8 @@ def part(self:Clip,
     by = lo-self.lo
     knots = [[k-by,*at] for k,*at in self.knots or () if 0<k-by<hi-lo-1]
     ends = dict(first=self.number(lo), last=self.number(hi-1))
-    if self.begin is not None: ends |= dict(begin=self.second(lo), end=self.second(hi-1))
+    if self.begin is not None:
+        ends |= dict(begin=self.second(lo), end=self.second(hi-1))
     return replace(self, lo=lo, hi=hi, knots=knots or None, **ends)
 
 # %% ../nbs/00_data.ipynb #22f5b1a9
