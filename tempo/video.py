@@ -23,7 +23,7 @@ from .remote import fetch_videos, is_url
 VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv .asf .vob .mxf .3g2 .f4v .m2v .ogm'.split()
 # of camcorders, of drones, and streams without a container
 VIDEO_EXTS += '.mod .tod .m1v .mpe .dv .divx .qt .rm .trp .insv .lrv .h264 .hevc .264 .265 .y4m'.split()
-VIDEO_EXTS += '.m2t .mk3d .rmvb .wtv .nut .ivf .amv .h265 .mjpeg .mjpg'.split()
+VIDEO_EXTS += '.m2t .mk3d .rmvb .wtv .nut .ivf .amv .h265'.split()
 
 # %% ../nbs/00f_video.ipynb #b72d9644
 def frame_files(
