@@ -557,7 +557,9 @@ def _changes(packet, setup, kinds):
     if packet.is_keyframe: kinds.update(_kinds(packet, setup))
     # where the first packet says nothing, the header does
     if not kinds: kinds.add(setup[8:8+int.from_bytes(setup[6:8], 'big')])
-    return len(kinds)>1 or packet.has_sidedata('new_extradata')
+    # PyAV 15 does not say it
+    told = getattr(packet, 'has_sidedata', lambda name: False)
+    return len(kinds)>1 or told('new_extradata')
 
 def _for_decord(path):
     "Size of the pictures (w,h) and the packets of a file that decord reads rightly; None of any other"
