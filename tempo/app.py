@@ -576,7 +576,7 @@ def _alone(folder):
     examples=(
         'tempo_label my_videos/ --path mine.safetensors --out my_stills',
         'tempo_label my_videos/ --fps 5 --port 0'),
-    then='tempo_classify {path} {out}/train --out classifier.safetensors')
+    then='tempo_classify {path} {out}/train --out classifier.safetensors{--arch}')
 def tempo_label(
     video:str, # A video, a folder of videos, or a folder of frames
     path:str='imagenet', # Backbone: a .safetensors or .pth file, or imagenet
@@ -588,13 +588,14 @@ def tempo_label(
     candidates:int=3000, # How many frames are looked at, at most, evenly spaced
     fps:float=None, # Keep this many frames a second, for long video; default: all
     seed:int=0, # Of the clusters that the first frames are from
+    arch:str=None, # Architecture, for imagenet and for a file that others published
 ):
     "Label the frames of a video that teach most, on a page in the browser"
     need_server()
     if candidates<2: raise ValueError(f"candidates={candidates}: give at least 2")
     listen(host, port).close()
     find_sources(video)
-    backbone = get_backbone(path)
+    backbone = get_backbone(path, arch)
     with _alone(Path(out)):
         store = FrameStore.build(video, size=size, fps=fps)
         lab = Labelling(store, backbone, out, candidates=candidates, seed=seed)

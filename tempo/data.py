@@ -210,9 +210,10 @@ class Clip:
 # %% ../nbs/00_data.ipynb #de7ee910
 @patch
 def _between(self:Clip, i, what, first, last):
-    "The number (1) or the second (2) of a frame, which goes evenly between its knots; `first` and `last` are those of the ends"
-    knots = [(0,first,first), *self.knots, (len(self)-1,last,last)]
-    at, values = [k[0] for k in knots], [k[what] for k in knots]
+    "What goes evenly from knot to knot, at frame `i`: its number (1) or its second (2), which is `first` and `last` at the ends"
+    knots = self.knots or []
+    at = [0, *(k[0] for k in knots), max(1, len(self)-1)]
+    values = [first, *(k[what] for k in knots), last]
     return float(np.interp(i-self.lo, at, values))
 
 @patch
@@ -220,18 +221,16 @@ def number(self:Clip,
     i:int, # Frame, as the store counts
 )->int:
     "Number of a frame in its file; a thinned store skips some"
-    if self.knots: return round(self._between(i, 1, self.first, self.last))
-    return self.first+round((i-self.lo)*(self.last-self.first)/max(1, len(self)-1))
+    return round(self._between(i, 1, self.first, self.last))
 
 @patch
 def second(self:Clip,
     i:int, # Frame, as the store counts
 )->float:
     "When a frame is shown (s after the first of the file)"
-    if self.knots: return self._between(i, 2, self.begin, self.end)
-    steps = max(1, len(self)-1)
-    if self.begin is not None: return self.begin+(i-self.lo)*(self.end-self.begin)/steps
+    if self.begin is not None: return self._between(i, 2, self.begin, self.end)
     # a store of an earlier version, and `fps` is that after thinning
+    steps = max(1, len(self)-1)
     return self.number(i)/(self.fps or 30.)*steps/max(1, self.last-self.first)
 
 @patch

@@ -144,6 +144,7 @@ def _main_page(im):
     copies = [_may_be_copy(sizes[k], sizes[first]) for k in main if k!=first]
     return first if all(copies) else None
 
+# %% ../nbs/00e_pictures.ipynb #612d78ae
 def _check_one(im, path):
     "Turn to the picture that a file is about; an error if it holds a film or a stack"
     if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
@@ -185,6 +186,7 @@ def _mend_bmp(im):
     tile, raw = im.tile[0], 'P' if bits==8 else f'P;{bits}'
     im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
 
+# %% ../nbs/00e_pictures.ipynb #aee6380e
 def _mend_order(im):
     "Have the bytes of numbers in a packed TIFF turned once: libtiff does so, and Pillow turns those of 32 and 64 bits again"
     if im.format!='TIFF' or not im.tile or im.tile[0].codec_name!='libtiff': return

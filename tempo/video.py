@@ -80,6 +80,7 @@ def _own_rate(container, stream):
     raw = container.format.flags & Flags.no_timestamps.value
     return stream.guessed_rate if raw and stream.guessed_rate!=stream.average_rate else None
 
+# %% ../nbs/00f_video.ipynb #34e7c2bd
 @contextmanager
 def _opened(path):
     "The container of a video file and its video stream; refused by name where there is none"
@@ -561,13 +562,14 @@ def _changes(packet, setup, kinds):
     told = getattr(packet, 'has_sidedata', lambda name: False)
     return len(kinds)>1 or told('new_extradata')
 
+# %% ../nbs/00f_video.ipynb #9ba809b5
 def _for_decord(path):
     "Size of the pictures (w,h) and the packets of a file that decord reads rightly; None of any other"
     import av
     with _opened(path) as (container, stream):
         context, log = stream.codec_context, _Packets(container, stream)
         usual = context.name=='h264' and 'mp4' in log.kind and context.pix_fmt in ('yuv420p','yuvj420p')
-        if not usual or len(container.streams.video)>1 or not context.extradata: return None
+        if not usual or len(container.streams.video)>1 or len(context.extradata or b'')<8: return None
         frames, kinds = [], set()
         for packet in _demux(container, stream, log):
             # decord would give them the size of those before
