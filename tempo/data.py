@@ -22,7 +22,7 @@ from tqdm import tqdm
 # imported from it, so not all of these are used below
 from .cluster import check_engine, on_engine
 from .codecs import CODECS, QUALITY, Packing, check_codec, choose_codec, expected_bytes, from_jpegs, picture_places, raw_bytes
-from .groups import group_names, split_groups
+from .groups import group_names, joined_groups, same_content, split_groups
 from .utils import abandoned, as_size, clear_errors, counted, hold_folder, lent_file, natural_key, put_in_place, sync_files, told_in_words, write_atomic
 from .pictures import IMAGE_EXTS, fit_dims, open_image, to_square
 from .remote import RemoteArray, bring_files, fetched_late, hold_remote, is_url, send_files, store_folder, store_url
@@ -863,26 +863,31 @@ def _check_splits(splits, n=None):
     if empty: raise ValueError(f"splits={splits}: {empty[0]!r} gets none of {counted(n, 'file')}. Give more files, or it a larger share.")
 
 # %% ../nbs/00_data.ipynb #7f61a3bf
-def _split_clips(clips, splits, seed):
-    "Give whole clips to the splits, in an order that `seed` draws"
-    # the clips of one file stay together
-    files = list(dict.fromkeys(c.file for c in clips))
+def _split_clips(clips, of, splits, seed):
+    "Give whole clips to the splits, in an order that `seed` draws; those that are `of` one file stay together"
+    files = list(dict.fromkeys(of))
     order = np.random.default_rng(seed).permutation(len(files))
     edges = _edges(splits, len(files))
     given = {files[k]: name for name,lo,hi in zip(splits, edges, edges[1:]) for k in order[lo:hi]}
-    for c in clips: c.split = given.get(c.file)
+    for c,file in zip(clips, of): c.split = given.get(file)
 
-def _split_whole_groups(clips, splits, seed):
+def _split_whole_groups(clips, of, splits, seed):
     "Give whole groups of clips to the splits, and to each its share of every class where all are known"
     labels = [c.label for c in clips]
-    split = split_groups([c.group for c in clips], splits, None if None in labels else labels, seed=seed)
+    split = split_groups(of, splits, None if None in labels else labels, seed=seed)
     for c,name in zip(clips, split): c.split = name
 
+def _belongings(sources, groups=None):
+    "{source: its group, or the source itself}; copies belong together"
+    own = [groups[f] if groups else str(f) for f in sources]
+    contents = same_content([[f] if f.is_file() else frame_files(f) for f in sources])
+    return dict(zip(sources, joined_groups(own, contents).tolist()))
+
 # %% ../nbs/00_data.ipynb #9deb94eb
-def _index(named, path, settings, labels, splits, seed, groups=None):
+def _index(named, path, settings, labels, splits, seed, groups=None, belong=None):
     "What `index.json` holds, from the facts beside each shard; `named` is {source: name of its shard}"
     clips, shards, lo = [], [], 0
-    lengths = []
+    lengths, of = [], []
     for f,name in named.items():
         facts = _facts(path, name)
         facts.pop('digest', None)
@@ -895,9 +900,10 @@ def _index(named, path, settings, labels, splits, seed, groups=None):
         for (n,first,last),(begin,end),at in zip(facts.pop('parts'), seconds, knots):
             facts |= dict(first=first, last=last, begin=begin, end=end, knots=at or None)
             clips.append(Clip(lo, lo+n, label=labels[f], group=group, **facts))
+            of.append(belong and belong[f])
             lo += n
     share_out = _split_whole_groups if groups else _split_clips
-    if splits: share_out(clips, splits, seed)
+    if splits: share_out(clips, of, splits, seed)
     index = dict(settings=settings, shards=shards, clips=[asdict(c) for c in clips])
     return index | dict(bytes=lengths) if 'codec' in settings else index
 
@@ -1126,10 +1132,12 @@ def build(cls:FrameStore,
     _check_place(path)
     labels = _labels_of(label, sources)
     groups = None if groups is None else _clip_groups(sources, groups, source)
-    if splits: _check_splits(splits, None if groups else len(sources))
+    belong = _belongings(sources, groups) if splits else None
     # refused before anything is decoded
-    if splits and groups: split_groups(list(groups.values()), splits)
-    index_of = functools.partial(_index, path=path, settings=settings, labels=labels, splits=splits, seed=seed, groups=groups)
+    if splits: _check_splits(splits, None if groups else len(set(belong.values())))
+    if splits and groups: split_groups(list(belong.values()), splits)
+    share_out = dict(splits=splits, seed=seed, groups=groups, belong=belong)
+    index_of = functools.partial(_index, path=path, settings=settings, labels=labels, **share_out)
     return cls._build(sources, path, settings, index_of, on_error, workers, progress, probe, engine)
 
 # %% ../nbs/00_data.ipynb #fa18f51b

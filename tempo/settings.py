@@ -7,13 +7,13 @@ __all__ = ['OPTIMIZERS', 'RECIPES', 'LearnerConfig', 'read_settings', 'takes_set
            'check_schedule']
 
 # %% ../nbs/02o_settings.ipynb #3dc66ddf
-import copy, difflib, inspect, math, re
+import copy, difflib, hashlib, inspect, math, re
 import numpy as np, torch
 from dataclasses import dataclass, fields
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from torch import nn
 from fastcore.basics import argnames, patch
 from fastcore.foundation import L
@@ -230,13 +230,25 @@ def _with_settings(v):
     asked = [k for k in inspect.signature(type(v).__init__).parameters if k in kept]
     return _call(type(v).__qualname__, {k: kept[k] for k in asked or kept})
 
+def _code(code):
+    "What a piece of code does, without where it stands"
+    inner = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return [code.co_code.hex(), code.co_names, inner]
+
+def _function(f):
+    "The name of a function, and a digest of one that others may share it with"
+    if '<' not in f.__qualname__ or not isinstance(f, FunctionType): return f.__qualname__
+    made_with = [c.cell_contents for c in f.__closure__ or ()] + list(f.__defaults__ or ())
+    what = repr([_code(f.__code__), [_plain(v) for v in made_with]])
+    return f'{f.__qualname__} #{hashlib.sha256(what.encode()).hexdigest()[:16]}'
+
 def _plain(v):
     "A setting as JSON can hold it, the same in every process"
     if isinstance(v, np.generic): return v.item()
     if isinstance(v, slice): return [_plain(v.start), _plain(v.stop)]
     if isinstance(v, Backbone): return f'a {v.arch} in memory'
     if isinstance(v, partial): return _call(_plain(v.func), {str(k): o for k,o in enumerate(v.args)} | v.keywords)
-    if isinstance(v, _FUNCTIONS): return v.__qualname__
+    if isinstance(v, _FUNCTIONS): return _function(v)
     if isinstance(v, nn.Module) and v.state_dict(): return f'{_with_settings(v)} #{weights_digest(v, digest_size=8)}'
     if callable(v): return _with_settings(v)
     return v if v is None or isinstance(v, (bool,int,float)) else str(v)

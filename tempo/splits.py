@@ -9,7 +9,7 @@ __all__ = ['thumbs', 'near_duplicates', 'split_stills']
 import csv, os, shutil
 from pathlib import Path
 import numpy as np, pandas as pd
-from .groups import split_groups
+from .groups import joined_groups, split_groups
 from .stills import PictureFiles, Stills, fingerprints, from_afar, load_stills
 from .utils import lent_folder
 
@@ -96,23 +96,12 @@ def _refuse_lone_groups(stills, groups):
         if len(own)!=1: continue
         raise ValueError(f"class {name!r} has one group, {str(own[0])!r}: it cannot be on both sides. Add stills of another one, or leave the class out.")
 
-def _joined(groups, prints):
-    "The group of each still; groups that share a picture are one, and have the name of one of them"
-    of, first = {g: g for g in groups}, {}
-    def top(g):
-        while of[g]!=g: g = of[g]
-        return g
-    for g,p in zip(groups, prints):
-        other = first.setdefault(p, g)
-        of[top(g)] = top(other)
-    return np.array([top(g) for g in groups])
-
 def _sides(stills, val, seed):
     "The side of each still, 'train' or 'val'"
     if not 0<val<1: raise ValueError(f"val={val}: give a share between 0 and 1, such as .2")
     groups = stills.groups
     if groups is None: groups = np.array([str(f) for f in stills.files])
-    groups = _joined(groups, fingerprints(stills.images))
+    groups = joined_groups(groups, fingerprints(stills.images))
     _refuse_lone_groups(stills, groups)
     side = split_groups(groups, dict(train=1-val, val=val), stills.labels, seed=seed)
     for k,name in enumerate(stills.classes):

@@ -187,7 +187,9 @@ def _is_new(out, settings):
     for k in sorted((before|wanted).keys()-set(new)):
         was, now = before.get(k), wanted.get(k)
         if was==now: continue
-        raise ValueError(f'{file} says {k}={was!r}, and {k}={now!r} was asked for. Give another folder, or the same settings.')
+        said = f'nothing of {k}=' if was is None else f'{k}={was!r}'
+        asked = f'no {k}=' if now is None else f'{k}={now!r}'
+        raise ValueError(f'{file} says {said}, and {asked} was asked for. Give another folder, or the same settings.')
     return bool(new)
 
 def _open_folder(out, settings):
