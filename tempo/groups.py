@@ -168,8 +168,9 @@ def _equal(a, b):
     except OSError: return False
 
 def same_content(
-    files, # (N,) lists of files: a video is a list of one, a folder of frames that of its pictures
-)->np.ndarray: # (N,) the place of the first one with the same bytes: its own, where there is none before it
+    # (N,) lists of files: of one for a video, of its pictures for a folder of frames
+    files,
+)->np.ndarray: # (N,) the place of the first one with the same bytes
     "Which videos are copies of others"
     alike, first = defaultdict(list), []
     for k,own in enumerate(files):
