@@ -25,6 +25,7 @@ class Again(Callback):
         self.stretches = stretches
         self.since = None       # the step at which features had collapsed
         self.close = False      # whether pairs are close from then on
+        self.slow = False       # whether the rate is lowered, until that training ends
     def state_dict(self):
         "What a checkpoint keeps"
         return dict(since=self.since, close=self.close)
@@ -33,13 +34,19 @@ class Again(Callback):
     ):
         "Whether this is a second training, and with which pairs"
         self.since, self.close = sd['since'], sd['close']
+        self.slow = self.since is not None
 
 # %% ../nbs/02k_again.ipynb #b1a5e011
 @patch
 def after_pred(self:Again):
     "The rate of this batch, as the schedule has set it, is lowered"
-    if self.since is None or not self.training: return
+    if not self.slow or not self.training: return
     self.opt.set_hyper('lr', [SLOWER*h['lr'] for h in self.opt.hypers])
+
+@patch
+def after_fit(self:Again):
+    "Whoever trains the network further has the rate that they ask for"
+    self.slow = False
 
 # %% ../nbs/02k_again.ipynb #b1a5e001
 def _are_doubtful(stretches, backbone):
@@ -51,7 +58,7 @@ def _are_doubtful(stretches, backbone):
 @patch
 def before_train(self:Again):
     "Pairs are drawn within the stretches as the start has found them, and lie close where these cannot be trusted"
-    if self.since is None or self.stretches is None: return
+    if not self.slow or self.stretches is None: return
     near = max(1, round(NEAR*self.stretches.fps))
     dl, old = self.dls.train, self.dls.train.sampler
     frames = near if self.close else self.stretches.longest
@@ -62,7 +69,7 @@ def before_train(self:Again):
 def begin_again(self:Again):
     "Everything back to the start; the next fit is a slower one"
     learn, model = self.learn, self.learn.model
-    self.since = learn.train_iter
+    self.since, self.slow = learn.train_iter, True
     model.backbone.load_state_dict(learn.start)
     self.close = self.stretches is not None and _are_doubtful(self.stretches, model.backbone)
     thrown_away = [m for n,m in model.named_modules() if not n.startswith('backbone')]

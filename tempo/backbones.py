@@ -995,7 +995,9 @@ def write_card(
 def get_backbone(
     # 'imagenet', 'random', a path, a `Backbone`, or a model or `Learner` that has one
     backbone,
-    # Architecture for 'imagenet' and 'random', and for a file that others published
+    # Architecture for 'imagenet' and 'random', and for a file that others
+    # published; None: tf_efficientnet_lite0 where timm's weights of it
+    # are installed (extra `lite`), else resnet34
     arch:str=None,
 )->Backbone:
     "The backbone that is meant"

@@ -323,7 +323,7 @@ def _signature(path, node):
 def read_command(
     module:str, # Such as 'tempo.detectron'
     name:str, # Of the command: a function of the module
-): # A function without a body, with `aliases`, `examples` and `then`
+): # A function without a body, with `aliases`, `examples`, `goes_on` and `then`
     "What a command says of itself, from its source; its module is imported only where a default is no plain value"
     path, tree = _tree(module)
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name==name), None)

@@ -616,8 +616,8 @@ def open(cls:FrameStore,
     path, # A store's folder, or where it lies: s3://bucket/store
 )->'FrameStore':
     "Open a store that was built before"
-    if is_url(path): path = store_folder(path)
-    f = Path(path)/'index.json'
+    path = store_folder(path) if is_url(path) else Path(path).expanduser()
+    f = path/'index.json'
     if not f.exists(): raise FileNotFoundError(f"{path} is no frame store (no index.json). Make one: FrameStore.build(videos, '{path}')")
     index = _read_index(f)
     # a shard is looked at when it is first read
@@ -1065,14 +1065,14 @@ def check_build(
 ):
     "Refuse settings that no build can follow"
     if on_error not in ('raise','skip'): raise ValueError(f"on_error={on_error!r}: choose 'raise' or 'skip'")
-    if size!=int(size) or size<8: raise ValueError(f"size={size}: frames need at least 8 pixels a side, a whole number of them")
+    if not 8<=size<math.inf or size!=int(size): raise ValueError(f"size={size}: frames need at least 8 pixels a side, a whole number of them")
     if fps is not None and not 0<fps<math.inf: raise ValueError(f"fps={fps}: give frames a second above 0, or None to keep all")
     if workers is not None and workers<0: raise ValueError(f"workers={workers}: give a number of processes, or 0 to decode in this one")
     fit_dims(1, 1, size, fit)
 
 def _check_rates(sources, fps, rate):
     "Refuse to thin folders of frames whose rate nobody gives"
-    if rate is not None and rate<=0: raise ValueError(f"rate={rate}: give the frames a second of the folders of frames, above 0")
+    if rate is not None and not 0<rate<math.inf: raise ValueError(f"rate={rate}: give the frames a second of the folders of frames, above 0")
     for f in sources:
         if fps and f.is_dir(): Reading(f, fps=fps, rate=rate)
 
@@ -1144,7 +1144,7 @@ def build(cls:FrameStore,
 @patch
 def verify(self:FrameStore,
     progress:bool=False, # Show a progress bar where it takes long
-# Number of shards compared; without a digest (earlier versions) only by their length
+# Shards compared with a digest; those of earlier versions have a length alone
 )->int:
     "Read every shard and compare it with the digest that was taken when it was written; refuse the store where one differs"
     if self.url: raise ValueError(f"{self.url} lies elsewhere. Copy it to this machine first: FrameStore.open('{self.url}').copy('a_folder')")

@@ -427,7 +427,7 @@ def content_folder(
 # %% ../nbs/00c_datasets.ipynb #5eba628a
 def _came_from(src, mark):
     "Whether the mark of a folder says that it came from `src`"
-    if src.sha256: return mark.get('sha256')==src.sha256
+    if src.sha256: return mark.get('sha256')==src.sha256.lower()
     return mark.get('archive')==src.file
 
 def _get(name, known, folder, progress):

@@ -151,7 +151,7 @@ def joined_groups(
     groups, # (N,) the group of each file
     contents, # (N,) what each file holds: a digest, or a number
 )->np.ndarray: # (N,) the group of each file
-    "Groups that share a content are one, with the name of the one that comes first"
+    "Groups that share a content are one, with the name of one of them"
     of, first = {g: g for g in groups}, {}
     def top(g):
         while of[g]!=g: g = of[g]

@@ -18,7 +18,8 @@ from .loaders import FramesOn, Resumable, ahead, fits_on, on_device, on_gpu, pin
 PDFS = {}  # name -> weight function w(k, proximity) of integer offsets k≠0
 def register_pdf(
     # w(k, proximity): weights ≥ 0 of integer offsets `k`
-    # (array, frames, never 0); `proximity` in frames
+    # (array, frames, never 0); `proximity` in frames.
+    # Offsets beyond 40 × proximity are never drawn
     f,
 ): # `f`, so that this serves as a decorator
     "Make the distribution `f` available under its name"
@@ -266,8 +267,8 @@ class PairDL(Resumable, TfmdDL):
         # Batches that a thread gathers ahead; None:
         # two where they go to a GPU, else none
         prefetch:int=None,
-        # All frames are kept on the device; None: where
-        # it is a GPU and they fit with room to spare
+        # All frames are kept on the device; None: where it is a GPU, they fit with
+        # room to spare, and an epoch has half as many pairs as there are frames
         on_card:bool=None,
         **kwargs # Passed to fastai's `TfmdDL`
     ):
@@ -362,7 +363,7 @@ def _fps(store):
 
 @patch
 def show_batch(self:PairDL,
-    b=None, # A batch; None: the first pairs of epoch 0
+    b=None, # A batch; None: a few pairs, drawn with the number of epoch 0
     max_n:int=8, # Pairs to show at most
     ncols:int=4, # Pairs in a row
     **kwargs # Not used; fastai passes some

@@ -46,7 +46,7 @@ class _Learnt:
     proj:int=1024 # Width of the projector's three layers
     aug:object='strong' # None, 'light', 'strong' or a function of a batch
     # Early layers frozen: True, False, or the name of the
-    # last of them; None: where there is a start to keep
+    # last of them; None: where there is a start to keep and no `lora`
     freeze:object=None
     # Whether BatchNorm's statistics learn too; None: only where the start is random
     bn:bool=None

@@ -31,20 +31,20 @@ def store_plan(
 )->dict: # files, frames, hours, size, codec, bytes by codec
     "What a store of `source` would take; nothing is written, and no more than a frame of each file is decoded"
     check_codec(codec)
-    frames = hours = 0
-    files = find_sources(source)
-    for f in files:
+    files = frames = hours = 0
+    for f in find_sources(source):
         try: head = probe_video(f)
         except (ValueError, OSError):
             if on_error=='skip': continue
             raise
         pace = head['fps'] or rate
         n = int(head['n']/thinning(pace, fps))
+        files += 1
         frames += n
         if pace: hours += head['n']/pace/3600
     need = {name: expected_bytes(name, frames, size) for name in CODECS}
     codec = codec or choose_codec(frames, size)
-    return dict(files=len(files), frames=frames, hours=hours, size=size, codec=codec, bytes=need)
+    return dict(files=files, frames=frames, hours=hours, size=size, codec=codec, bytes=need)
 
 # %% ../nbs/00n_stores.ipynb #3a5800d9
 def _as_time(hours):

@@ -13,10 +13,11 @@ from itertools import cycle
 import numpy as np, ruptures
 from fastcore.basics import patch
 from fastai.callback.core import Callback
-from fastai.torch_core import default_device, rank_distrib
+from fastai.torch_core import rank_distrib
 from .utils import counted, recall, remember
 from .data import FrameStore
 from .cuts import split_clip
+from .loaders import net_on
 from .parallel import from_first
 from .sampling import PairSampler
 from .backbones import Backbone, extract_features, weights_digest
@@ -212,7 +213,7 @@ def find_stretches(
 )->Stretches: # Its `.store` has a clip for each stretch
     "Where the subject of a video stays"
     _check_stretches(store, penalty, longest)
-    backbone = backbone.to(default_device())
+    backbone = net_on(backbone)
     found = from_first(lambda: _looked_through(store, backbone, float(penalty), progress))
     return _as_stretches(store, *found, longest)
 

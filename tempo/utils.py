@@ -384,7 +384,7 @@ def as_size(
 )->str: # Such as '1.6 GB'
     "A number of bytes as people read it"
     for unit in ('bytes','kB','MB','GB','TB'):
-        if n<1000 or unit=='TB': break
+        if round(n)<1000 or unit=='TB': break
         n /= 1000
     digits = 1 if n<10 and unit!='bytes' else 0
     return f'{n:.{digits}f} {unit}'
