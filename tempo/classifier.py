@@ -479,8 +479,8 @@ def _share(x):
 def _least(c):
     "What an answer needs, in words"
     if c.threshold is None: return 'every picture gets an answer'
-    reached = _share(c.facts.get('coverage'))
-    return f'an answer needs a score of {c.threshold:.3g}, which {reached} of the held-back stills reach'
+    coverage, least = c.facts.get('coverage'), f'an answer needs a score of {c.threshold:.3g}'
+    return least if coverage is None else f'{least}, which {_share(coverage)} of the held-back stills reach'
 
 # %% ../nbs/08a_classifier.ipynb #9dd30635
 def _card_lines(c):

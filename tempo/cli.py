@@ -332,7 +332,7 @@ def run_eval(
     evaluate, # `linear_eval` or `semisup_eval`
     path:str, # Backbone
     data:str, # Folder of stills
-    against:str, # Another backbone, measured on the same draws, or None
+    against:str, # Another backbone, measured on the same draws; None or none: no other
     logs:str, # Folder for TensorBoard and CSV
     results:str, # File that gets the rows
     *,
@@ -342,6 +342,7 @@ def run_eval(
     **kw # Passed to `evaluate`
 ):
     "What the evaluating commands do: measure, print, log, add rows"
+    if against=='none': against = None
     _need(path, data, 'train/ and val/ or test/', against)
     from tempo.report import compare, evaluate_each
     from tempo.rows import check_writable
@@ -366,7 +367,7 @@ def tempo_linear_eval(
     runs:int=10, # Draws of the labelled stills
     name:str=None, # Name in the table and in the results file
     # Labels per class: 5, or 1,5,20, or all; default:
-    # those of 1,5,10,15,20 that the data has
+    # those of 1,5,10,15,20 that every class has, and all where one has more
     samples_pc:str=None,
     # Another backbone to compare with, on the same draws: imagenet, random or a file
     against:str=None,
@@ -400,7 +401,7 @@ def tempo_semi_sup_eval(
     runs:int=10, # Draws of the labelled stills
     name:str=None, # Name in the table and in the results file
     # Labels per class: 5, or 1,5,20, or all; default:
-    # those of 1,5,10,15,20 that the data has
+    # those of 1,5,10,15,20 that every class has, and all where one has more
     samples_pc:str=None,
     lr:float=None, # Peak learning rate; default: the protocol's
     # Another backbone to compare with, on the same draws: imagenet, random or a file
@@ -558,7 +559,7 @@ def tempo_predict(
     videos:str,
     out:str='labels.csv', # A row a frame; segments and timeline get names beside it
     video:str=None, # Write the video with its labels too, such as labelled.mp4
-    fps:float=None, # Look at this many frames a second; default: at all
+    fps:float=None, # Look at this many frames a second; default: every frame
     # How long a class stays on average (seconds); 0: every frame for itself
     stay:float=2.,
     none:bool_arg=True, # Whether an answer may be 'none of these'

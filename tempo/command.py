@@ -43,7 +43,7 @@ GROUPS = {
     'answers': 'fps stay none',
     'how it runs': 'seed save_every resume workers engine on_error plan host port',
 }
-EXIT_CODES = 'exit codes: 0 done, 1 refused (one line says why), 2 flags that are none, 130 Ctrl-C, 143 SIGTERM'
+EXIT_CODES = 'exit codes: 0 done, 1 refused (one line says why), 2 unknown flags or commands, 130 Ctrl-C, 143 SIGTERM'
 
 def _in_groups(p):
     "Sort the flags of a parser into groups; what belongs to none comes last"

@@ -270,7 +270,7 @@ def _page(title, parts):
 
 # %% ../nbs/07_explain.ipynb #fd90bd30
 # the names of all that `explain_folder` writes
-_NAMES = re.compile(r'index\.html|(stills|differences|curves)\.csv|(accs|relevance)\.png|maps_[a-z]+\.png|class_\d{2,}_\w*\.png')
+_NAMES = re.compile(r'index\.html|(stills|differences|curves)\.csv|(accs|relevance)\.png|maps_\w+\.png|class_\d{2,}_\w*\.png')
 
 def _written_here(folder):
     "Whether nothing is in a folder but what `explain_folder` writes"

@@ -71,7 +71,7 @@ def some_video(
     minutes:float=20, # Of video, at least, where there is as much
     seed:int=0, # Order of the files
     rate:float=None, # Frames a second of folders of frames
-)->list: # Paths
+): # Paths; a store as it is
     "A few of the files, as many as make some minutes"
     source = as_source(source)
     if isinstance(source, FrameStore): return source

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
-from .utils import whole_file
+from .utils import whole_file, write_atomic
 from .pictures import fit_dims
 from .synthetic import write_video
 from .video import Reading, find_sources, frame_files, probe_video, read_frames, thinning
@@ -28,7 +28,7 @@ def video_scores(
     classifier:Classifier, # What looks at the frames
     path, # A video file, or a folder of frames
     *,
-    fps:float=None, # Look at this many frames a second; None: at all
+    fps:float=None, # Look at this many frames a second; None: every frame
     rate:float=30., # Frames a second of a folder of frames
     bs:int=64, # Frames a batch
     skip:int=0, # Frames that are passed over, of those that would be looked at
@@ -294,7 +294,7 @@ def predict_video(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
     *,
-    fps:float=None, # Look at this many frames a second; None: at all
+    fps:float=None, # Look at this many frames a second; None: every frame
     # How long a class stays on average (seconds); 0: every frame for itself
     stay:float=2.,
     none:bool=True, # Whether an answer may be 'none of these'
@@ -487,23 +487,31 @@ def _outputs(out, video, n):
     return out, out.with_suffix('.png'), video
 
 # %% ../nbs/08c_predict.ipynb #5e919f8d
+def _note_begun(parts, files):
+    "Note beside the unfinished parts what is written before the tables"
+    write_atomic(parts/'begun', '\n'.join(str(f.resolve()) for f in files))
+
+def _begun(parts):
+    "The files that a run which was cut off had begun to write"
+    note = parts/'begun'
+    return note.read_text(encoding='utf-8').splitlines() if note.exists() else []
+
 def label_videos(
     classifier, # A `Classifier`, or the file of one
     source, # A video, a folder of videos, a folder of frames, or a list of any of these
     out='labels.csv', # The table of frames; segments and timeline get names beside it
     *,
     video=None, # A file such as labelled.mp4: the video with its labels; None: none
-    fps:float=None, # Look at this many frames a second; None: at all
+    fps:float=None, # Look at this many frames a second; None: every frame
     **kwargs # Passed to `predict_video`
 )->list: # One `Labels` a source
     "Label video: tables, a timeline and, if it is wanted, the video with its labels"
     out, picture, video = _outputs(out, video, len(find_sources(source)))
     parts = out.with_name(out.name+'.parts')
-    # tables come last: beside unfinished parts, timeline and video are of the run
-    # that was cut off
-    ours = (picture, video) if parts.exists() else ()
-    _check_new([p for p in (out, segments_file(out), picture, video) if p and p not in ours])
+    ours = _begun(parts)
+    _check_new([p for p in (out, segments_file(out), picture, video) if p and str(p.resolve()) not in ours])
     labels = predict_video(classifier, source, fps=fps, parts=parts, **kwargs)
+    _note_begun(parts, [p for p in (picture, video) if p])
     import matplotlib.pyplot as plt
     fig = plot_timeline(labels)
     with whole_file(picture) as part: fig.savefig(part, dpi=150, format='png')

@@ -514,7 +514,8 @@ def compare(
     *,
     # Name to compare with; None: 'imagenet' where there is one, else the first
     baseline:str=None,
-    # Labels per class: a list, or those of 1, 5, 10, 15, 20 that the data has
+    # Labels per class: a list, or those of 1, 5, 10, 15, 20 that
+    # every class has, and all where one has more
     samples_pc='usual',
     **kw # Passed to `evaluate`: runs, seed, size, arch, protocol …
 )->Comparison:

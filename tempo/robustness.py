@@ -79,7 +79,7 @@ def blobs(
     strength:float, # Blobs a picture
     rng, # numpy's generator
 ): # (N,H,W,3) uint8
-    "Dark ellipses of a tenth to a fourth of the picture's side, softly edged"
+    "Dark ellipses, softly edged, with the area of circles of a tenth to a fourth of the picture's side"
     N,H,W = masks.shape
     y,x = np.mgrid[:H,:W]/max(H,W)
     clear = np.ones((N,H,W))

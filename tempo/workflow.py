@@ -461,13 +461,22 @@ def _row_of(self:Run, name):
     return rows_of(load_rows(self.folder/'rows.jsonl'), kind='linear', name=name)[-1]
 
 # %% ../nbs/08d_run.ipynb #a3fe41c0
+def _writable(name, value):
+    "A setting as `run.toml` holds it; refused where it cannot"
+    if isinstance(value, Path): return str(value)
+    if isinstance(value, tuple): return list(value)
+    if isinstance(value, np.generic): return value.item()
+    try: json.dumps(value)
+    except TypeError as e: raise ValueError(f'{name}={value!r} cannot be written to run.toml. Give text or numbers there.') from e
+    return value
+
 def _asked(videos, settings):
     "What `run` was asked for; of a run.toml what that says, and what was given beside it"
     again = [v for v in videos if Path(v).suffix=='.toml']
     first = read_run(again[0]) if again else dict(videos=[str(v) for v in videos])
     if settings.get('data') or settings.get('labels'): first.pop('classes', None)
     settings = first | settings
-    return {k: str(v) if isinstance(v, Path) else v for k,v in settings.items()}
+    return {k: _writable(k, v) for k,v in settings.items()}
 
 # %% ../nbs/08d_run.ipynb #474d4d50
 def _source(asked):
