@@ -7,7 +7,7 @@ __all__ = ['video_scores', 'frame_log_probs', 'smooth', 'runs_of', 'segment_f1',
            'write_labels', 'class_colors', 'plot_timeline', 'label_videos']
 
 # %% ../nbs/08c_predict.ipynb #6bbd22d6
-import csv, itertools, json, os, shutil, tempfile, warnings
+import csv, itertools, json, math, os, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def smooth(
 )->tuple: # (T,) index of the most probable class, (T,) its probability
     "The most probable class of each frame in view of all frames"
     T,K = log_p.shape
-    if stay<0 or min(looks, rate)<=0:
+    if not (0<=stay<math.inf and 0<looks<math.inf and 0<rate<math.inf):
         raise ValueError(f'stay={stay}, looks={looks}, rate={rate}: give numbers above 0 (stay=0: no smoothing)')
     if not stay or min(T, K)<2:
         best = np.argmax(log_p, 1)
@@ -307,7 +307,7 @@ def predict_video(
 )->list: # One `Labels` a source
     "What the frames of video show, each by itself and in view of all"
     c = load_classifier(classifier)
-    if min(1 if fps is None else fps, rate, bs)<=0:
+    if not (0<(1 if fps is None else fps)<math.inf and 0<rate<math.inf and bs>0):
         raise ValueError(f'fps={fps}, rate={rate}, bs={bs}: give numbers above 0')
     # refuses what it cannot use, before the work
     smooth(np.zeros((1,2)), rate, stay=stay)

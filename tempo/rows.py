@@ -75,6 +75,16 @@ def _append(path, line): # one line at the end of a file, all of it or nothing
             raise
 
 # %% ../nbs/03c_rows.ipynb #d110bbc6
+def _refuse_others(path):
+    "Refuse a file that somebody else wrote: a row behind its end would spoil it"
+    if not path.is_file(): return
+    with told_in_words(path), open(path, 'rb') as f: first = f.readline()
+    try: row = json.loads(first.decode('utf-8-sig'))
+    # the first row may have been cut off
+    except (ValueError, RecursionError): ours = not first or first.startswith(b'{"') and not first.endswith(b'\n')
+    else: ours = isinstance(row, dict) and 'when' in row
+    if not ours: raise ValueError(f"{path} is no file of results, and a row would spoil it. Give another name, such as results.jsonl.")
+
 def add_row(
     path, # A .jsonl file; made if it is not there
     # What to write: anything JSON can hold, and
@@ -85,6 +95,7 @@ def add_row(
     row = dict(row, when=time.strftime('%Y-%m-%d'), code=code_version(), machine=machine())
     line = json.dumps(_plain(row), allow_nan=False)+'\n'
     path = Path(path).expanduser()
+    _refuse_others(path)
     with told_in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _append(path, line)
@@ -111,6 +122,7 @@ def check_writable(
     "Refuse a results file that cannot be written: now, and not after all the work"
     path = Path(path).expanduser()
     if not path.exists(): return check_place(path)
+    _refuse_others(path)
     with told_in_words(path):
         open(path, 'a').close()
         if shutil.disk_usage(path).free<1<<20: raise OSError(errno.ENOSPC, 'full')

@@ -185,9 +185,21 @@ def _facts(where, part, fits, net):
     lacks = dict(missing=missing, other_shape=other_shape, other_kind=other_kind)
     return dict(part=where, fits=len(fits), tensors=n, **lacks, left_over=left)
 
+def _is_other(part, net, facts):
+    "Whether a file is of another network: too little fits, a layer has another shape, or the network in the file goes on further"
+    if facts['other_shape'] or facts['fits']<SHARE*facts['tensors']: return True
+    own = {name for name,_ in net.named_children()}
+    further = [k for k in facts['left_over'] if k.partition('.')[0] in own and k.endswith(('.weight','.bias'))]
+    return len(further)>(1-SHARE)*facts['tensors']
+
 def _widened(v):
     "A tensor whose numbers can be added up: those of one byte become wider"
     return v.float() if v.is_floating_point() and v.element_size()==1 else v
+
+def _not_a_variance(tensors):
+    "Names a variance below zero; nothing where there is none"
+    below = [k for k,v in tensors.items() if k.endswith('running_var') and v.min()<0]
+    return f'{below[0]} holds variances below 0' if below else ''
 
 def fill(
     net, # A network without its classifier; it is filled in place
@@ -202,9 +214,9 @@ def fill(
         raise ValueError(f"{why}. Is it whole? If you trust it, save its tensors alone as safetensors.") from e
     where, part, fits = best_part(content, net)
     facts = _facts(where, part, fits, net)
-    if len(fits)<SHARE*facts['tensors']: raise ValueError(f"{path} is of another network: {fit_line(facts)}")
+    if _is_other(part, net, facts): raise ValueError(f"{path} is of another network: {fit_line(facts)}")
     filled = {k: _widened(part[k]) for k in fits} | {k: v for k,v in part.items() if _counter(k) and k in net.state_dict()}
-    bad = not_finite(filled)
+    bad = not_finite(filled) or _not_a_variance(filled)
     if bad: raise ValueError(f"{path} is of no use: {bad}")
     net.load_state_dict(filled, strict=False)
     return facts | dict(licence=licence(texts))
