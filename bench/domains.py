@@ -155,26 +155,31 @@ def one(domain, setting, seed):
     add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
         accs=accs, seconds=round(time.perf_counter()-t), **row)
 
-def decided_share(e):
-    "How far the code at hand lets weights go, from the evidence of a row"
-    if e.get('collapsed') or e['before'] is None: return 0.
-    return share_of(e['low'], e['high'], e['seconds'], second=e.get('second', False), doubtful=e['before']<TRUSTED)
+def evidence_now(row):
+    "What the code at hand makes of the evidence of a row: whether it is of a second training within stretches, and the share"
+    e = dict(row['evidence'])
+    if row['config']['proximity']!='auto': e.pop('second', None)
+    if e.get('collapsed') or e['before'] is None: return e | dict(share=0.)
+    share = share_of(e['low'], e['high'], e['seconds'], second=e.get('second', False), doubtful=e['before']<TRUSTED)
+    return e | dict(share=share)
 
-def weigh(row):
-    "The row with its weights where the code at hand puts them; they must have been measured there"
-    e = row.get('evidence')
-    if not e: return row
-    share = decided_share(e)
-    if abs(share-e['share'])<.002: return row                # the row has rounded numbers
-    if str(share) not in row['accs']:
+def weigh(row, starts):
+    "The row with its weights where the code at hand puts them; they must have been measured there, or be those of the start"
+    if not row.get('evidence'): return row
+    e = evidence_now(row)
+    share = e['share']
+    if abs(share-row['evidence']['share'])<.002: return row  # the row has rounded numbers
+    at = row['accs'] | {'0.0': starts.get((row['domain'], row['full']))}
+    if not at.get(str(share)):
         which = f"{row['domain']}:{row['setting']}, seed {row['seed']}"
         sys.exit(f'{which}: weights at {share} were not measured. Take the row out and train again')
-    accs = row['accs'] | dict(kept=row['accs'][str(share)])
-    return row | dict(accs=accs, evidence=e | dict(share=share), weighed=code_version())
+    return row | dict(accs=row['accs'] | dict(kept=at[str(share)]), evidence=e, weighed=code_version())
 
 def weigh_all():
     "The rows of the results file, weighed by the code at hand"
-    lines = [json.dumps(weigh(row)) for row in load_rows(args.out)]
+    rows = load_rows(args.out)
+    starts = {(r['domain'], r['full']): r['accs']['kept'] for r in rows if r['setting']=='start'}
+    lines = [json.dumps(weigh(row, starts)) for row in rows]
     write_atomic(args.out, '\n'.join(lines)+'\n')
 
 def left_to_do():

@@ -114,7 +114,8 @@ class Evidence:
     seconds: float=PLENTY # Of video
     # Whether training ended because every picture got the same features
     collapsed: bool=False
-    # Whether training was a second, slower one, since features had collapsed before
+    # Whether training was a second, slower one within the stretches,
+    # since features had collapsed before
     second: bool=False
 
     @property

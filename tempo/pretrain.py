@@ -426,7 +426,9 @@ def _weigh(learn):
     before = probe(learn.interpolate(0))
     # chance
     if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)
-    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, second=bool(_begun_again(learn)))
+    # a distance that somebody gave crosses stretches in the second training, too
+    second = bool(_begun_again(learn)) and learn.again.stretches is not None
+    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, second=second)
 
 def _share(learn, average):
     "How far the weights go from the start: as was said, or as the evidence says"
