@@ -448,6 +448,8 @@ def holes(self:_Packets):
 def short(self:_Packets):
     "What the header announces and the packets do not hold, in words; '' where there is nothing"
     t = self.table()
+    # streams without a container say no times
+    if not len(t['start']): return ''
     usual, _ = _pace(t['start'])
     begin = min(0, t['start'].min())
     end = (t['end'].max()-begin)*self.unit
@@ -492,16 +494,17 @@ def _gap(self:_Packets):
 @patch
 def damage(self:_Packets):
     "What is wrong with the file, in words; '' where nothing is"
-    if not len(self.table()['start']): return ''
     if said := self.short(): return said
-    if self.broken or self.cut: return f"it breaks off after {self.last:.1f} s"
+    # without times of packets, those of the frames count
+    last = self.last or max(self.shown, default=0)
+    if self.broken or self.cut: return f"it breaks off after {last:.1f} s"
     if said := self._gap(): return said
     if self.torn(): return f"corrupt packets: {self.torn()}"
     if self.failed: return f"packets that cannot be decoded: {self.failed}"
     spoilt = self._spoilt()
     if spoilt: return f"frame {spoilt[0]} is corrupt"
     # nothing else is missing, so it is the end
-    return f"it breaks off after {self.last:.1f} s" if self.bytes_lost else ''
+    return f"it breaks off after {last:.1f} s" if self.bytes_lost else ''
 
 # %% ../nbs/00f_video.ipynb #3dd0f265
 @patch
