@@ -89,8 +89,10 @@ def _opened(path):
         if not f.read(1): raise ValueError(f"{path} is empty (0 bytes). Copy it again or leave it out.")
     refusal = ValueError(f"{path} is not a video that can be read: no video stream, cut off, or not a video at all. "
                          "Does it play? Copy it again, or leave it out.")
+    # FFmpeg takes what stands before a colon for a protocol
+    full = os.path.abspath(path)
     with ExitStack() as stack:
-        to_open = lambda **how: stack.enter_context(av.open(str(path), metadata_errors='ignore', **how))
+        to_open = lambda **how: stack.enter_context(av.open(full, metadata_errors='ignore', **how))
         try: container = to_open()
         except (av.FFmpegError, RuntimeError) as e: raise refusal from e
         stream = _video_stream(container)
@@ -593,7 +595,7 @@ def _decord_frames(path, w, h, threads):
     size = dict(width=w, height=h) if wide else {}
     last, before = None, None
     try:
-        reader = VideoReader(str(path), ctx=cpu(0), num_threads=threads, **size)
+        reader = VideoReader(os.path.abspath(path), ctx=cpu(0), num_threads=threads, **size)
         for _ in range(len(reader)):
             before, last = last, reader.next().asnumpy()
             channels = last.shape[2]
