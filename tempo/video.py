@@ -134,8 +134,10 @@ def _upright(picture, matrix):
 # %% ../nbs/00f_video.ipynb #776536f8
 def _seconds(container, stream):
     "How long a stream says that it lasts (seconds); None where nobody says it"
+    # where bytes of FLV are lost, it seems to hold two streams of pictures
+    silent_flv = container.format.name=='flv' and not container.streams.audio
     # else the length may be the sound's
-    alone = len(container.streams)==1
+    alone = len(container.streams)==1 or silent_flv
     # these know the length of the file alone
     own = alone or not container.format.name.startswith(('asf', 'matroska', 'mpeg'))
     if stream.duration and own: return float(stream.duration*stream.time_base)
@@ -209,17 +211,69 @@ def probe_video(
     if path.is_dir(): return _probe_folder(path)
     with _opened(path) as (container, stream): return _probe_stream(container, stream)
 
+# %% ../nbs/00f_video.ipynb #40aacca6
+def _end(f, size):
+    "Where a file ends, without the zeros behind it that some recorders leave"
+    while size>0:
+        begin = max(0, size-2**17)
+        f.seek(begin)
+        piece = f.read(size-begin).rstrip(b'\0')
+        if piece: return begin+len(piece)
+        size = begin
+    return 0
+
+def _ends(f, size):
+    "Where the last number of a file may end; it may end in zeros itself"
+    end = _end(f, size)
+    return range(end, min(end+3, size)+1)
+
+def _closed(f, end):
+    "Whether a tag of FLV ends there, with its length behind it"
+    f.seek(max(0, end-4))
+    n = int.from_bytes(f.read(4), 'big')
+    f.seek(max(0, end-4-n))
+    return int.from_bytes(f.read(4)[1:], 'big')==n-11
+
+def _flv_within(f, size):
+    "Whether an FLV file ends within a tag"
+    f.seek(13)
+    first = int.from_bytes(f.read(4)[1:], 'big')
+    # some programs write no lengths, or wrong ones
+    if not _closed(f, 13+11+first+4): return False
+    return not any(_closed(f, at) for at in _ends(f, size))
+
+# %% ../nbs/00f_video.ipynb #88dbccb6
+# as NUT marks the index behind its packets, and places among them
+_NUT_INDEX, _NUT_PLACE = bytes.fromhex('4e58dd672f23e64e'), bytes.fromhex('4e4be4adeeca4569')
+
+def _indexed(f, end):
+    "Whether the index of a NUT file ends there, with its length"
+    f.seek(max(0, end-12))
+    n = int.from_bytes(f.read(8), 'big')
+    f.seek(max(0, end-n))
+    return f.read(8)==_NUT_INDEX
+
+def _nut_within(f, size):
+    "Whether a NUT file lacks the index at its end, which lists the places in it"
+    f.seek(0)
+    if _NUT_PLACE not in f.read(2**18): return False
+    return not any(_indexed(f, at) for at in _ends(f, size))
+
 # %% ../nbs/00f_video.ipynb #de26fd67
 # where a Windows Media file keeps its length
 _ASF_FACTS = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
+
+# which pieces end a file
+_WITHIN = dict(flv=_flv_within, nut=_nut_within)
 
 def _ends_within(container):
     "Whether a file ends within one of the pieces that its container is made of"
     kind, size = container.format.name, container.size
     # bytes a packet; with time codes; with parity
     if kind=='mpegts': return all(size%n for n in (188,192,204))
-    if kind not in ('ogg','asf','avi'): return False
+    if kind not in ('ogg','asf','avi',*_WITHIN): return False
     with open(container.name, 'rb') as f:
+        if kind in _WITHIN: return _WITHIN[kind](f, size)
         head = f.read(2**12)
         f.seek(max(0, size-2**17))
         tail = f.read()
@@ -268,6 +322,9 @@ def _declared_step(container, stream):
     return int.from_bytes(head[a:b], 'big')/1e9
 
 # %% ../nbs/00f_video.ipynb #fadbbe54
+# in these, a file goes on as long as the packets of any stream do
+_EVERYTHING = 'matroska', 'flv', 'nut'
+
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
     fields = 'start end key hidden corrupt unread blank'.split()
@@ -351,8 +408,8 @@ def show(self:_Packets, frame):
 def _demux(container, stream, log):
     "Packets of `stream` up to the end, or to where the file breaks off; each is noted in `log`"
     import av
-    # there, a look at all packets finds the bytes that belong to none
-    everything = log.kind.startswith('matroska')
+    # there, the packets of other streams tell of lost bytes, or where the file ends
+    everything = log.kind.startswith(_EVERYTHING)
     begin = container.demux if everything else partial(container.demux, stream)
     packets, lost = begin(), 0
     while True:
@@ -458,7 +515,7 @@ def short(self:_Packets):
     seconds = self.seconds or 0
     # dropped frames count there
     if self.kind=='avi' and self.rate: seconds = self.announced/self.rate
-    early = self.kind.startswith('matroska') and self.last<.9*self.whole
+    early = self.kind.startswith(_EVERYTHING) and self.last<.9*self.whole
     if early: seconds, end = self.whole, self.last
     slack = usual*self.unit
     counted = 'mp4' in self.kind and self.n<self.announced
