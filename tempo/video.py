@@ -259,16 +259,61 @@ def _nut_within(f, size):
     if _NUT_PLACE not in f.read(2**18): return False
     return not any(_indexed(f, at) for at in _ends(f, size))
 
+# %% ../nbs/00f_video.ipynb #2318163e
+def _y4m_within(f, size):
+    "Whether an uncompressed video ends within a picture; where their lines hold more than FRAME, nobody can say"
+    f.seek(0)
+    head = f.read(2**24)
+    begin = head.find(b'\n')+1
+    step = head.find(b'FRAME\n', begin+6)-begin
+    if head[begin:begin+6]!=b'FRAME\n' or step<0: return False
+    rest = (size-begin)%step
+    f.seek(size-rest)
+    return rest>0 and f.read(min(rest,6))==b'FRAME\n'[:rest]
+
+def _ivf_within(f, size):
+    "Whether an IVF file ends within a picture"
+    at = 32
+    while at+12<=size:
+        f.seek(at)
+        at += 12+int.from_bytes(f.read(4), 'little')
+    # what is left is no header of a picture, and may be zeros
+    f.seek(min(at, size))
+    return at>size or any(f.read(size-at))
+
+# %% ../nbs/00f_video.ipynb #78abff0f
+def _boxes(f, size):
+    "(name, where it ends) of each box of an MP4 file; the last one may end beyond the file"
+    at = 0
+    while at+8<=size:
+        f.seek(at)
+        head = f.read(16)
+        n, name = int.from_bytes(head[:4], 'big'), head[4:8]
+        if n==1: n = int.from_bytes(head[8:], 'big')
+        # zero: up to the end
+        if n<8: return
+        at += n
+        yield name, at
+
+def _mp4_within(f, size):
+    "Whether an MP4 file in fragments ends within one; each is a list of its pictures (moof) and their bytes (mdat)"
+    boxes = list(_boxes(f, size))
+    names = [name for name,_ in boxes]
+    if b'moof' not in names: return False
+    name, end = boxes[-1]
+    # fewer than eight bytes are no box
+    return name==b'moof' or name==b'mdat' and end!=size and size-end<8
+
 # %% ../nbs/00f_video.ipynb #de26fd67
 # where a Windows Media file keeps its length
 _ASF_FACTS = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
 
 # which pieces end a file
-_WITHIN = dict(flv=_flv_within, nut=_nut_within)
+_WITHIN = dict(flv=_flv_within, nut=_nut_within, yuv4mpegpipe=_y4m_within, ivf=_ivf_within, mov=_mp4_within)
 
 def _ends_within(container):
     "Whether a file ends within one of the pieces that its container is made of"
-    kind, size = container.format.name, container.size
+    kind, size = container.format.name.split(',')[0], container.size
     # bytes a packet; with time codes; with parity
     if kind=='mpegts': return all(size%n for n in (188,192,204))
     if kind not in ('ogg','asf','avi',*_WITHIN): return False
@@ -309,11 +354,38 @@ def _part(data, span, wanted):
     spans = ((a,b) for name,a,b in _elements(data, *span) if name==wanted)
     return next(spans, (0,0))
 
+# %% ../nbs/00f_video.ipynb #3b2777bd
+class _AsBytes:
+    "A file that one looks into as into bytes, without reading it whole"
+    def __init__(self, f, size): self.f, self.size = f, size
+    def __len__(self): return self.size
+    def __getitem__(self, at):
+        single = isinstance(at, int)
+        begin, end = (at, at+1) if single else (at.start, at.stop)
+        self.f.seek(begin)
+        data = self.f.read(end-begin)
+        return data[0] if single else data
+
+# a cluster of pictures, and what holds one of them
+_PIECES = [bytes.fromhex(name) for name in ('1f43b675', 'a3', 'a0')]
+
+def _unfinished(data, at=0):
+    "Whether Matroska that was written without a length ends within a piece of known length"
+    name, end = b'', math.inf
+    # an element without a length goes on with what it holds
+    while at is not None and end==math.inf:
+        begin, at = at, None
+        for name,inside,end in _elements(data, begin, len(data)): at = inside
+    return name in _PIECES and len(data)<end<math.inf
+
 # %% ../nbs/00f_video.ipynb #6ef4f3e6
 def _declared_step(container, stream):
     "How long a picture stands, as the header of a Matroska file says (s); 0 where it does not, None where bytes are lost"
-    with open(container.name, 'rb') as f: head = f.read(2**18)
-    segment = _part(head, (0,len(head)), _SEGMENT)
+    with open(container.name, 'rb') as f:
+        head = f.read(2**18)
+        segment = _part(head, (0,len(head)), _SEGMENT)
+        live = segment[1]==math.inf
+        if live and _unfinished(_AsBytes(f, container.size), segment[0]): return None
     if container.size<segment[1]<math.inf: return None
     tracks = _elements(head, *_part(head, segment, _TRACKS))
     entries = [(a,b) for name,a,b in tracks if name==_TRACK]
