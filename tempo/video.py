@@ -304,18 +304,36 @@ def _mp4_within(f, size):
     # fewer than eight bytes are no box
     return name==b'moof' or name==b'mdat' and end!=size and size-end<8
 
+# %% ../nbs/00f_video.ipynb #ad003069
+# of each packet: bytes from one to the next, and to its end; as it is, with time codes before it, with parity
+_TS_PACKETS = (188,188), (192,188), (204,204)
+
+def _last_ends(data):
+    "Where the last packet of a transport stream may end, by the sync bytes that begin each of them"
+    for step,long in _TS_PACKETS:
+        for k in range(step):
+            syncs = data[k::step]
+            if len(syncs)>3 and set(syncs)=={0x47}: yield k+step*(len(syncs)-1)+long
+
+def _ts_within(f, size):
+    "Whether a transport stream ends within a packet; it may begin within one, and have zeros behind it"
+    if not all(size%step for step,_ in _TS_PACKETS): return False
+    end = _end(f, size)
+    begin = max(0, end-2**14)
+    f.seek(begin)
+    data = f.read(end-begin)
+    return not any(end<=begin+at<=size for at in _last_ends(data))
+
 # %% ../nbs/00f_video.ipynb #de26fd67
 # where a Windows Media file keeps its length
 _ASF_FACTS = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
 
 # which pieces end a file
-_WITHIN = dict(flv=_flv_within, nut=_nut_within, yuv4mpegpipe=_y4m_within, ivf=_ivf_within, mov=_mp4_within)
+_WITHIN = dict(mpegts=_ts_within, flv=_flv_within, nut=_nut_within, yuv4mpegpipe=_y4m_within, ivf=_ivf_within, mov=_mp4_within)
 
 def _ends_within(container):
     "Whether a file ends within one of the pieces that its container is made of"
     kind, size = container.format.name.split(',')[0], container.size
-    # bytes a packet; with time codes; with parity
-    if kind=='mpegts': return all(size%n for n in (188,192,204))
     if kind not in ('ogg','asf','avi',*_WITHIN): return False
     with open(container.name, 'rb') as f:
         if kind in _WITHIN: return _WITHIN[kind](f, size)
