@@ -305,7 +305,7 @@ def _mp4_within(f, size):
     return name==b'moof' or name==b'mdat' and end!=size and size-end<8
 
 # %% ../nbs/00f_video.ipynb #ad003069
-# of each packet: bytes from one to the next, and to its end; as it is, with time codes before it, with parity
+# bytes from one packet to the next, and to its end: plain, with time codes, with parity
 _TS_PACKETS = (188,188), (192,188), (204,204)
 
 def _last_ends(data):
@@ -319,7 +319,8 @@ def _ts_within(f, size):
     "Whether a transport stream ends within a packet; it may begin within one, and have zeros behind it"
     if not all(size%step for step,_ in _TS_PACKETS): return False
     end = _end(f, size)
-    begin = max(0, end-2**14)
+    # ten packets
+    begin = max(0, end-2**11)
     f.seek(begin)
     data = f.read(end-begin)
     return not any(end<=begin+at<=size for at in _last_ends(data))
