@@ -194,6 +194,11 @@ def _mend_order(im):
     # N: as this machine has them
     raw = re.sub(r';(32|64)B', r';\1N', tile.args[0])
     im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
+def _mend_turn(im):
+    "Have a TIFF that lies on its side read by its own size: Pillow maps the file into memory by the size that it has upright"
+    if im.format!='TIFF' or not im.tile or im.tag_v2.get(0x0112) not in (5,6,7,8): return
+    # Pillow maps no file whose places are sought in another way
+    im.load_seek = im.fp.seek
 
 # %% ../nbs/00e_pictures.ipynb #2f318496
 _STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
@@ -232,6 +237,7 @@ def lazy_picture(
             _check_tiff(im, path)
             _mend_bmp(im)
             _mend_order(im)
+            _mend_turn(im)
             yield im
     except _Refused: raise
     except Exception as e:
@@ -350,6 +356,7 @@ def as_square(
         _check_tiff(picture, 'the picture')
         _mend_bmp(picture)
         _mend_order(picture)
+        _mend_turn(picture)
         stored = _as_stored(picture)
         picture = _upright(picture.copy(), 'the picture', stored).convert('RGB')
     a = np.asarray(picture)
