@@ -113,8 +113,10 @@ def _rows_of(path):
     rows, line = [], 0
     try:
         with open(path, newline='', encoding='utf-8-sig') as f:
-            table = csv.DictReader(f, strict=True)
-            columns = list(table.fieldnames or ())
+            # a quote counts behind a space, too
+            table = csv.DictReader(f, strict=True, skipinitialspace=True)
+            columns = [name.strip() for name in table.fieldnames or ()]
+            table.fieldnames = columns
             line = table.line_num
             for row in table:
                 line = table.line_num
