@@ -7,7 +7,7 @@ __all__ = ['IN_MEMORY', 'USUAL_STILLS', 'Stills', 'fingerprints', 'from_afar', '
            'subset', 'stills_counts', 'labelled_draws', 'span_labels']
 
 # %% ../nbs/00g_stills.ipynb #3f6c5128
-import copy, hashlib, os, re, warnings
+import copy, hashlib, os, re, unicodedata, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,16 +40,24 @@ class Stills:
         return f'Stills: {len(self)} pictures of {h}×{w}, {len(self.classes)} classes{known}'
 
 # %% ../nbs/00g_stills.ipynb #d7a76fb3
+def _as_typed(name):
+    "A name as a keyboard types it: macOS writes an accent as a letter of its own, and é is still one é"
+    return unicodedata.normalize('NFC', name)
+
 def _class_folders(folder):
-    "Names of the folders in `folder`, sorted; hidden ones and those of systems do not count"
-    if not folder.is_dir(): return []
-    return sorted(d.name for d in folder.iterdir() if d.is_dir() and not system_name(d.name))
+    "The folders of each class by its name as typed, sorted; hidden ones and those of systems do not count"
+    found = {}
+    every = folder.iterdir() if folder.is_dir() else []
+    for d in sorted(every, key=lambda d: d.name):
+        if d.is_dir() and not system_name(d.name): found.setdefault(_as_typed(d.name), []).append(d)
+    return found
 
 # %% ../nbs/00g_stills.ipynb #2cdfad64
 def _check_folders(folder, found, classes):
     "Every folder that was found is a class that is known"
     if not found: raise ValueError(f"{folder} holds no class folders. Stills go to {folder}/<class>/*.png.")
-    unknown = [c for c in found if c not in classes]
+    known = {_as_typed(c) for c in classes}
+    unknown = [c for c in found if c not in known]
     if not unknown: return
     raise ValueError(f"{folder} has class {unknown[0]!r}, which the training stills do not have ({', '.join(classes)}).")
 
@@ -86,7 +94,8 @@ def _which_file(f):
 
 def _pictures_in(folder, classes):
     "The pictures of each class: [[path …] …]"
-    every = [files_below(folder/c, None) if (folder/c).is_dir() else [] for c in classes]
+    found = _class_folders(folder)
+    every = [[f for d in found.get(_as_typed(c), []) for f in files_below(d, None)] for c in classes]
     pictures = [[f for f in fs if f.suffix.lower() in IMAGE_EXTS] for fs in every]
     _say_left_out(folder, [f for fs in every for f in fs if f.suffix.lower() not in IMAGE_EXTS])
     seen = {}
@@ -103,7 +112,7 @@ def _refuse_class_folders(stills, k):
     "An error if the k-th folder above a still is its class folder, or lies above that"
     for f,y in zip(stills.files, stills.labels):
         name = stills.classes[y]
-        if name not in [folder.name for folder in f.parents[:k]]: continue
+        if _as_typed(name) not in [_as_typed(folder.name) for folder in f.parents[:k]]: continue
         raise ValueError(f"groups={k}: no folder of a group stands above {f} in its class folder {name!r}. "
                          "Stills go to <class>/<group>/, or groups may be a pattern or a table.")
 
@@ -232,13 +241,14 @@ def part(self:PictureFiles,
 def _files_of(folder, classes):
     "Of a folder of classes: the pictures, the label of each (N,), and the names of the classes"
     found = _class_folders(folder)
-    classes = list(classes or found)
+    # each by the name of its folder
+    classes = list(classes or [same[0].name for same in found.values()])
     _check_folders(folder, found, classes)
     _say_loose(folder)
     pictures = _pictures_in(folder, classes)
     files = [f for fs in pictures for f in fs]
     labels = [k for k,fs in enumerate(pictures) for _ in fs]
-    _check_not_empty(folder, found, {classes[k] for k in labels})
+    _check_not_empty(folder, found, {_as_typed(classes[k]) for k in labels})
     return files, np.array(labels), classes
 
 # %% ../nbs/00g_stills.ipynb #8f360c92
