@@ -44,12 +44,20 @@ def _as_typed(name):
     "A name as a keyboard types it: macOS writes an accent as a letter of its own, and é is still one é"
     return unicodedata.normalize('NFC', name)
 
+def _refuse_no_text(folder, name):
+    "An error if the name of a class folder is no text, which neither a table nor a model could hold"
+    try: name.encode()
+    except UnicodeEncodeError as e:
+        raise ValueError(f"{folder} has a class folder whose name is not UTF-8, {ascii(name)}. Rename it.") from e
+
 def _class_folders(folder):
     "The folders of each class by its name as typed, sorted; hidden ones and those of systems do not count"
     found = {}
     every = folder.iterdir() if folder.is_dir() else []
     for d in sorted(every, key=lambda d: d.name):
-        if d.is_dir() and not system_name(d.name): found.setdefault(_as_typed(d.name), []).append(d)
+        if not d.is_dir() or system_name(d.name): continue
+        _refuse_no_text(folder, d.name)
+        found.setdefault(_as_typed(d.name), []).append(d)
     return found
 
 # %% ../nbs/00g_stills.ipynb #2cdfad64
