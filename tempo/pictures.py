@@ -7,7 +7,7 @@ __all__ = ['IMAGE_EXTS', 'MAX_PIXELS', 'fit_dims', 'to_square', 'lazy_picture', 
            'as_square']
 
 # %% ../nbs/00e_pictures.ipynb #153108ba
-import importlib, math, re, struct
+import importlib, math, re, struct, zlib
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -215,6 +215,30 @@ def _check_jpeg(fp):
         stray = _STRAY.match(str(e))
         if str(e).startswith('Corrupt JPEG data') and not (stray and int(stray[1])<64): raise
 
+# %% ../nbs/00e_pictures.ipynb #3ad9f6c2
+def _check_stream(data):
+    "An error if a deflated stream is damaged or breaks off"
+    stream = zlib.decompressobj()
+    while not stream.eof:
+        piece = stream.decompress(data, 2**20)
+        data = stream.unconsumed_tail
+        if not piece and not stream.eof: raise ValueError('its pixels break off')
+
+def _check_deflated(im, fp):
+    "An error if a strip or a tile of a deflated TIFF is damaged"
+    tags, place = im.tag_v2, fp.tell()
+    starts = tags.get(273) or tags.get(324) or ()
+    lengths = tags.get(279) or tags.get(325) or ()
+    for start,length in zip(starts, lengths):
+        fp.seek(start)
+        if length: _check_stream(fp.read(length))
+    fp.seek(place)
+
+def _check_pixels(im, fp):
+    "An error if the pixels of an open picture are damaged, of a kind whose reader would pass over that"
+    if im.format in ('JPEG','MPO'): _check_jpeg(fp)
+    if im.format=='TIFF' and im.tag_v2.get(259) in (8,32946): _check_deflated(im, fp)
+
 # %% ../nbs/00e_pictures.ipynb #ecbbb456
 @contextmanager
 def lazy_picture(
@@ -232,9 +256,9 @@ def lazy_picture(
                 im.verify()
                 fp.seek(0)
                 im = _by_pillow(fp, path)
-            if whole and im.format in ('JPEG','MPO'): _check_jpeg(fp)
             _check_one(im, path)
             _check_tiff(im, path)
+            if whole: _check_pixels(im, fp)
             _mend_bmp(im)
             _mend_order(im)
             _mend_turn(im)
