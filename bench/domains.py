@@ -160,7 +160,8 @@ def evidence_now(row):
     e = dict(row['evidence'])
     if row['config']['proximity']!='auto': e.pop('second', None)
     if e.get('collapsed') or e['before'] is None: return e | dict(share=0.)
-    share = share_of(e['low'], e['high'], e['seconds'], second=e.get('second', False), doubtful=e['before']<TRUSTED)
+    how = dict(second=e.get('second', False), doubtful=e['before']<TRUSTED)
+    share = share_of(e['low'], e['high'], e['seconds'], **how)
     return e | dict(share=share)
 
 def weigh(row, starts):
@@ -173,12 +174,14 @@ def weigh(row, starts):
     if not at.get(str(share)):
         which = f"{row['domain']}:{row['setting']}, seed {row['seed']}"
         sys.exit(f'{which}: weights at {share} were not measured. Take the row out and train again')
-    return row | dict(accs=row['accs'] | dict(kept=at[str(share)]), evidence=e, weighed=code_version())
+    accs = row['accs'] | dict(kept=at[str(share)])
+    return row | dict(accs=accs, evidence=e, weighed=code_version())
 
 def weigh_all():
     "The rows of the results file, weighed by the code at hand"
     rows = load_rows(args.out)
-    starts = {(r['domain'], r['full']): r['accs']['kept'] for r in rows if r['setting']=='start'}
+    trained_nothing = [r for r in rows if r['setting']=='start']
+    starts = {(r['domain'], r['full']): r['accs']['kept'] for r in trained_nothing}
     lines = [json.dumps(weigh(row, starts)) for row in rows]
     write_atomic(args.out, '\n'.join(lines)+'\n')
 

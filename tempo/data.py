@@ -1065,14 +1065,16 @@ def check_build(
 ):
     "Refuse settings that no build can follow"
     if on_error not in ('raise','skip'): raise ValueError(f"on_error={on_error!r}: choose 'raise' or 'skip'")
-    if not 8<=size<math.inf or size!=int(size): raise ValueError(f"size={size}: frames need at least 8 pixels a side, a whole number of them")
+    if not 8<=size<math.inf or size!=int(size):
+        raise ValueError(f"size={size}: frames need at least 8 pixels a side, a whole number of them")
     if fps is not None and not 0<fps<math.inf: raise ValueError(f"fps={fps}: give frames a second above 0, or None to keep all")
     if workers is not None and workers<0: raise ValueError(f"workers={workers}: give a number of processes, or 0 to decode in this one")
     fit_dims(1, 1, size, fit)
 
 def _check_rates(sources, fps, rate):
     "Refuse to thin folders of frames whose rate nobody gives"
-    if rate is not None and not 0<rate<math.inf: raise ValueError(f"rate={rate}: give the frames a second of the folders of frames, above 0")
+    if rate is not None and not 0<rate<math.inf:
+        raise ValueError(f"rate={rate}: give the frames a second of the folders of frames, above 0")
     for f in sources:
         if fps and f.is_dir(): Reading(f, fps=fps, rate=rate)
 

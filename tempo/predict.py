@@ -307,7 +307,8 @@ def predict_video(
 )->list: # One `Labels` a source
     "What the frames of video show, each by itself and in view of all"
     c = load_classifier(classifier)
-    if not (0<(1 if fps is None else fps)<math.inf and 0<rate<math.inf and bs>0):
+    paces = (rate,) if fps is None else (rate,fps)
+    if bs<=0 or not all(0<pace<math.inf for pace in paces):
         raise ValueError(f'fps={fps}, rate={rate}, bs={bs}: give numbers above 0')
     # refuses what it cannot use, before the work
     smooth(np.zeros((1,2)), rate, stay=stay)
@@ -509,7 +510,8 @@ def label_videos(
     out, picture, video = _outputs(out, video, len(find_sources(source)))
     parts = out.with_name(out.name+'.parts')
     ours = _begun(parts)
-    _check_new([p for p in (out, segments_file(out), picture, video) if p and str(p.resolve()) not in ours])
+    made = [p for p in (out, segments_file(out), picture, video) if p]
+    _check_new([p for p in made if str(p.resolve()) not in ours])
     labels = predict_video(classifier, source, fps=fps, parts=parts, **kwargs)
     _note_begun(parts, [p for p in (picture, video) if p])
     import matplotlib.pyplot as plt

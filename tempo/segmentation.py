@@ -544,7 +544,9 @@ def iterations_to(self:APCurve,
 def _same_runs(base, ours):
     "Refuse curves whose runs are no pairs"
     keys = ('seeds','engine','config','arch','classes','bs','lr','size')
-    facts = lambda c: (c.iters, Path(str(c.info.get('data'))).name, [c.info.get(k) for k in keys])
+    # the folder may lie elsewhere
+    data = lambda c: Path(str(c.info.get('data'))).name
+    facts = lambda c: (c.iters, data(c), [c.info.get(k) for k in keys])
     if facts(base)==facts(ours): return
     raise ValueError(f"{ours.name} and {base.name} are not the same runs from two starts: give both the same seeds, iterations and settings")
 

@@ -43,7 +43,8 @@ def batches(
     rng, # numpy's random generator
 )->list: # `iters` arrays of indices
     "Batches of passes over the stills, shuffled anew each time; a rest of a single still is left out, which BatchNorm cannot use"
-    if min(len(idx), bs)<2: raise ValueError(f'{len(idx)} stills in batches of {bs}: BatchNorm needs two stills a batch')
+    if min(len(idx), bs)<2:
+        raise ValueError(f'{len(idx)} stills in batches of {bs}: BatchNorm needs two stills a batch')
     out = []
     while len(out)<iters:
         order = rng.permutation(idx)

@@ -313,7 +313,9 @@ def _last_ends(data):
     for step,long in _TS_PACKETS:
         for k in range(step):
             syncs = data[k::step]
-            if len(syncs)>3 and set(syncs)=={0x47}: yield k+step*(len(syncs)-1)+long
+            if len(syncs)<4 or set(syncs)!={0x47}: continue
+            last = k+step*(len(syncs)-1)
+            yield last+long
 
 def _ts_within(f, size):
     "Whether a transport stream ends within a packet; it may begin within one, and have zeros behind it"

@@ -189,7 +189,8 @@ def _is_other(part, net, facts):
     "Whether a file is of another network: too little fits, a layer has another shape, or the network in the file goes on further"
     if facts['other_shape'] or facts['fits']<SHARE*facts['tensors']: return True
     own = {name for name,_ in net.named_children()}
-    further = [k for k in facts['left_over'] if k.partition('.')[0] in own and k.endswith(('.weight','.bias'))]
+    layers = [k for k in facts['left_over'] if k.endswith(('.weight','.bias'))]
+    further = [k for k in layers if k.partition('.')[0] in own]
     return len(further)>(1-SHARE)*facts['tensors']
 
 def _widened(v):
@@ -198,7 +199,8 @@ def _widened(v):
 
 def _not_a_variance(tensors):
     "Names a variance below zero; nothing where there is none"
-    below = [k for k,v in tensors.items() if k.endswith('running_var') and v.min()<0]
+    variances = {k: v for k,v in tensors.items() if k.endswith('running_var')}
+    below = [k for k,v in variances.items() if v.min()<0]
     return f'{below[0]} holds variances below 0' if below else ''
 
 def fill(
