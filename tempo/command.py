@@ -190,18 +190,18 @@ def _is_program(frame):
     "Whether `frame` is the file that Python was started with, as a console script is"
     return frame.f_globals.get('__name__')=='__main__' and '__file__' in frame.f_globals
 
-def _check_seed(given):
+def _check_seed(parser, seed):
     "Refuse a seed below 0, which NumPy refuses without a name"
-    seed = given.get('seed')
-    if isinstance(seed, int) and seed<0: raise ValueError(f'seed={seed}: give a whole number, 0 or more')
+    if isinstance(seed, int) and seed<0: parser.error(f'--seed {seed}: give a whole number, 0 or more')
 
 def _parse(f):
     "The parameters of `f` and whether to be quiet, from the command line"
     dashes = int(fastcore.__version__.split('.')[0])>1
     words = spell_flags(sys.argv[1:], dashes, getattr(f, 'aliases', None))
     called = sys.argv[0] if sys.argv[0].startswith('tempo ') else None
-    given = vars(command_parser(f, called).parse_args(words))
-    _check_seed(given)
+    parser = command_parser(f, called)
+    given = vars(parser.parse_args(words))
+    _check_seed(parser, given.get('seed'))
     return {name: given[name] for name in inspect.signature(f).parameters}, given['quiet']
 
 # %% ../nbs/00i_command.ipynb #50373d21
