@@ -429,6 +429,13 @@ def _check_named(ids, classes):
     raise ValueError(f"{short} Name it, or give a dict {{id: name}} of those that are wanted.")
 
 # %% ../nbs/05a_coco.ipynb #941e9af1
+def _wanted(ids, classes):
+    "The ids that are wanted, as numbers, and their names; one of them at least has to be there"
+    try: wanted = {int(k): v for k,v in classes.items()}
+    except ValueError as e: raise ValueError(f"classes={classes}: give numbers of classes and their names, such as {{1: 'hand'}}") from e
+    if not ids or set(wanted)&set(ids): return wanted
+    raise ValueError(f"classes={classes}: the masks hold none of these, but {', '.join(map(str, ids))}")
+
 def class_names(
     found, # [(picture, [annotation …])] of all splits
     # None, one name for all, a list of names of ids 1, 2, …, or a dict {id: name}
@@ -437,7 +444,7 @@ def class_names(
 )->dict: # {id: name}
     "Names of the class ids"
     ids = sorted({a['category_id'] for _,anns in found for a in anns if not a['iscrowd']})
-    if isinstance(classes, dict): return {int(k):v for k,v in classes.items()}
+    if isinstance(classes, dict): return _wanted(ids, classes)
     if isinstance(classes, str): return {i:classes for i in ids}
     if classes is None: return known or _names_by_folder(found, ids)
     _check_named(ids, classes)
