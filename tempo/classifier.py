@@ -9,9 +9,8 @@ __all__ = ['accuracy_text', 'Classifier', 'held_back_scores', 'fit_temperature',
            'show_worth_a_label', 'NONE']
 
 # %% ../nbs/08a_classifier.ipynb #6a4fa0ff
-import copy, json, re, unicodedata, warnings
+import copy, json, re, warnings
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 # shows pictures: show_results, plot_top_losses
@@ -30,7 +29,7 @@ from safetensors.torch import save_file
 from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
-from .utils import files_below, whole_file, write_atomic
+from .utils import as_typed, files_below, whole_file, write_atomic
 from .pictures import IMAGE_EXTS, as_square
 from .stills import Stills, load_stills
 from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone, onnx_outputs
@@ -647,8 +646,6 @@ def load_classifier(
 # %% ../nbs/08a_classifier.ipynb #530e010a
 def _class_above(file, classes):
     "The nearest folder above a file that has the name of a class"
-    # an accent may be a letter of its own, as macOS writes it
-    as_typed = partial(unicodedata.normalize, 'NFC')
     known = {as_typed(c): c for c in classes}
     named = [known[p] for p in map(as_typed, Path(file).parts[:-1]) if p in known]
     if not named: raise ValueError(f"{file} lies in no folder of a class. The classes are {', '.join(classes)}.")

@@ -7,11 +7,11 @@ __all__ = ['MADE_HERE', 'encode', 'decode', 'instances', 'class_names', 'read_rg
            'split_coco', 'coco_ap', 'truth_as_preds', 'show_results']
 
 # %% ../nbs/05a_coco.ipynb #179a0977
-import contextlib, hashlib, importlib, io, json, math, numbers, os, re, unicodedata, warnings
+import contextlib, hashlib, importlib, io, json, math, numbers, os, re, warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
-from .utils import write_atomic
+from .utils import as_typed, write_atomic
 from .pictures import MAX_PIXELS, picture_size, read_picture
 from .masks import VOID, has_void, mask_files, mask_stem, picture_files, read_ids
 
@@ -396,7 +396,7 @@ def _from_json(images, file):
     except ValueError as e: raise ValueError(f'{file}, {e}') from e
     _refuse_shared(file, rows, of)
     # macOS writes an accent as a letter of its own
-    names = {int(k['id']): unicodedata.normalize('NFC', k['name']) for k in cats}
+    names = {int(k['id']): as_typed(k['name']) for k in cats}
     by_image = defaultdict(list)
     for a in anns: by_image[a['image_id']].append(a)
     _refuse_orphans(file, anns, by_image, {r['id'] for r in rows}, names)

@@ -6,11 +6,11 @@
 __all__ = ['table_of_groups', 'group_names', 'check_apart', 'joined_groups', 'same_content', 'split_groups']
 
 # %% ../nbs/00j_groups.ipynb #21240b51
-import filecmp, re, unicodedata
+import filecmp, re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 import numpy as np
-from .utils import read_table
+from .utils import as_typed, read_table
 
 # %% ../nbs/00j_groups.ipynb #d1b89363
 def _by_folder(k):
@@ -33,10 +33,6 @@ def _by_pattern(pattern):
 # %% ../nbs/00j_groups.ipynb #f3f66ee3
 _KEYS = ('file','clip')        # columns that say which file a line is about
 
-def _as_typed(path):
-    "A path as a keyboard types it: macOS writes an accent as a letter of its own"
-    return PurePosixPath(unicodedata.normalize('NFC', str(path)))
-
 def _table_rows(path, column):
     "Which column names the files, and the lines of a table as (file or clip, group)"
     columns, rows = read_table(path)
@@ -45,7 +41,7 @@ def _table_rows(path, column):
     if key is None or column not in columns:
         have = ', '.join(columns)
         raise ValueError(f"{path} has the columns {have}; it needs file (or clip) and {column}. Another column: {path}:COLUMN")
-    return key, [(str(_as_typed(r[key].replace('\\', '/'))), r[column]) for _,r in rows]
+    return key, [(str(PurePosixPath(as_typed(r[key].replace('\\', '/')))), r[column]) for _,r in rows]
 
 def _read_table(path, column):
     "Which column names the files, and {file or clip: group}"
@@ -104,7 +100,7 @@ def _below(file, root):
     "The path of a file below `root`, where it lies there, with forward slashes"
     file = Path(file)
     if root is not None and file.is_relative_to(root): file = file.relative_to(root)
-    return _as_typed(file.as_posix())
+    return PurePosixPath(as_typed(file.as_posix()))
 
 def _grouping(groups, root, files):
     "The function of a path that `groups` means"
@@ -130,7 +126,7 @@ def group_names(
     if missing:
         count = f'{len(missing)} of {len(paths)} files'
         raise ValueError(f"groups={groups!r} gives no group to {count}, first {missing[0]}. Every file needs one.")
-    return np.array([unicodedata.normalize('NFC', str(name)) for name in names], dtype=str)
+    return np.array([as_typed(str(name)) for name in names], dtype=str)
 
 # %% ../nbs/00j_groups.ipynb #7d440e7b
 def check_apart(

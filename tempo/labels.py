@@ -7,7 +7,7 @@ __all__ = ['NONE', 'FORMATS', 'FrameLabel', 'check_class', 'LabelBook', 'Picture
            'write_labels', 'tempo_convert']
 
 # %% ../nbs/08g_labels.ipynb #29ae0d00
-import csv, json, os, re, shutil, unicodedata, warnings, xml.etree.ElementTree as ET
+import csv, json, os, re, shutil, warnings, xml.etree.ElementTree as ET
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from PIL import Image
 from fastcore.basics import patch
 from .command import command
-from .utils import as_cell, files_below, lent_folder, natural_key, sync_files, system_name, whole_file, write_atomic
+from .utils import as_cell, as_typed, files_below, lent_folder, natural_key, sync_files, system_name, whole_file, write_atomic
 from .pictures import IMAGE_EXTS, picture_size
 
 # %% ../nbs/08g_labels.ipynb #b9234fda
@@ -83,10 +83,6 @@ def _write_history(path, before):
 NONE = 'none of these'
 _NO_NAME = '/\\:*?"<>|'
 
-def _composed(name):
-    "A name with each accented letter as one character, where there is one"
-    return unicodedata.normalize('NFC', name)
-
 def check_class(
     name:str, # What somebody typed
     known=(), # Names that there are already
@@ -96,14 +92,14 @@ def check_class(
     if not name: raise ValueError("a class needs a name")
     if name.casefold()==NONE: raise ValueError(f"{name!r} is what predictions call a frame of no class. Give the class another name.")
     if name in known: return name
-    name = _composed(name)
-    same = [k for k in known if _composed(k)==name]
+    name = as_typed(name)
+    same = [k for k in known if as_typed(k)==name]
     if same: return same[0]
     odd = system_name(name) or name[-1]=='.' or not name.isprintable()
     if odd or len(name)>60 or set(name)&set(_NO_NAME):
         rules = f"no {' '.join(_NO_NAME)}, no dot in front or behind, 60 letters at most"
         raise ValueError(f"{name[:60]!r} cannot be the name of a folder: {rules}")
-    alike = [k for k in known if _composed(k).casefold()==name.casefold()]
+    alike = [k for k in known if as_typed(k).casefold()==name.casefold()]
     if alike: raise ValueError(f"{name!r} and {alike[0]!r} are one folder on many disks. Use {alike[0]!r}, or another name.")
     return as_cell(name)
 

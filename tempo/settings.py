@@ -232,14 +232,20 @@ def _with_settings(v):
 
 def _code(code):
     "What a piece of code does, without where it stands"
-    inner = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return [code.co_code.hex(), code.co_names, inner]
+    return [code.co_code.hex(), code.co_names, [_constant(c) for c in code.co_consts]]
+
+def _constant(c):
+    "A constant of a piece of code; a set has another order in another process"
+    if isinstance(c, CodeType): return _code(c)
+    return sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
 
 def _function(f):
     "The name of a function, and a digest of one that others may share it with"
     if '<' not in f.__qualname__ or not isinstance(f, FunctionType): return f.__qualname__
-    made_with = [c.cell_contents for c in f.__closure__ or ()] + list(f.__defaults__ or ())
-    what = repr([_code(f.__code__), [_plain(v) for v in made_with]])
+    given = [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
+    made_with = [c.cell_contents for c in f.__closure__ or ()] + given
+    # a function may call itself
+    what = repr([_code(f.__code__), [_plain(v) for v in made_with if v is not f]])
     return f'{f.__qualname__} #{hashlib.sha256(what.encode()).hexdigest()[:16]}'
 
 def _plain(v):

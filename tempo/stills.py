@@ -7,7 +7,7 @@ __all__ = ['IN_MEMORY', 'USUAL_STILLS', 'Stills', 'fingerprints', 'from_afar', '
            'subset', 'stills_counts', 'labelled_draws', 'span_labels']
 
 # %% ../nbs/00g_stills.ipynb #3f6c5128
-import copy, hashlib, os, re, unicodedata, warnings
+import copy, hashlib, os, re, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from fastcore.all import L, patch
 from PIL import Image
 from .groups import check_apart, group_names
-from .utils import files_below, read_table, system_name
+from .utils import as_typed, files_below, read_table, system_name
 from .pictures import IMAGE_EXTS, open_image
 
 # %% ../nbs/00g_stills.ipynb #37915d9c
@@ -40,10 +40,6 @@ class Stills:
         return f'Stills: {len(self)} pictures of {h}×{w}, {len(self.classes)} classes{known}'
 
 # %% ../nbs/00g_stills.ipynb #d7a76fb3
-def _as_typed(name):
-    "A name as a keyboard types it: macOS writes an accent as a letter of its own, and é is still one é"
-    return unicodedata.normalize('NFC', name)
-
 def _refuse_no_text(folder, name):
     "An error if the name of a class folder is no text, which neither a table nor a model could hold"
     try: name.encode()
@@ -57,14 +53,14 @@ def _class_folders(folder):
     for d in sorted(every, key=lambda d: d.name):
         if not d.is_dir() or system_name(d.name): continue
         _refuse_no_text(folder, d.name)
-        found.setdefault(_as_typed(d.name), []).append(d)
+        found.setdefault(as_typed(d.name), []).append(d)
     return found
 
 # %% ../nbs/00g_stills.ipynb #2cdfad64
 def _check_folders(folder, found, classes):
     "Every folder that was found is a class that is known"
     if not found: raise ValueError(f"{folder} holds no class folders. Stills go to {folder}/<class>/*.png.")
-    known = {_as_typed(c) for c in classes}
+    known = {as_typed(c) for c in classes}
     unknown = [c for c in found if c not in known]
     if not unknown: return
     raise ValueError(f"{folder} has class {unknown[0]!r}, which the training stills do not have ({', '.join(classes)}).")
@@ -103,7 +99,7 @@ def _which_file(f):
 def _pictures_in(folder, classes):
     "The pictures of each class: [[path …] …]"
     found = _class_folders(folder)
-    every = [[f for d in found.get(_as_typed(c), []) for f in files_below(d, None)] for c in classes]
+    every = [[f for d in found.get(as_typed(c), []) for f in files_below(d, None)] for c in classes]
     pictures = [[f for f in fs if f.suffix.lower() in IMAGE_EXTS] for fs in every]
     _say_left_out(folder, [f for fs in every for f in fs if f.suffix.lower() not in IMAGE_EXTS])
     seen = {}
@@ -120,7 +116,7 @@ def _refuse_class_folders(stills, k):
     "An error if the k-th folder above a still is its class folder, or lies above that"
     for f,y in zip(stills.files, stills.labels):
         name = stills.classes[y]
-        if _as_typed(name) not in [_as_typed(folder.name) for folder in f.parents[:k]]: continue
+        if as_typed(name) not in [as_typed(folder.name) for folder in f.parents[:k]]: continue
         raise ValueError(f"groups={k}: no folder of a group stands above {f} in its class folder {name!r}. "
                          "Stills go to <class>/<group>/, or groups may be a pattern or a table.")
 
@@ -256,7 +252,7 @@ def _files_of(folder, classes):
     pictures = _pictures_in(folder, classes)
     files = [f for fs in pictures for f in fs]
     labels = [k for k,fs in enumerate(pictures) for _ in fs]
-    _check_not_empty(folder, found, {_as_typed(classes[k]) for k in labels})
+    _check_not_empty(folder, found, {as_typed(classes[k]) for k in labels})
     return files, np.array(labels), classes
 
 # %% ../nbs/00g_stills.ipynb #8f360c92

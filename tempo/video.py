@@ -227,6 +227,7 @@ def _ends(f, size):
     end = _end(f, size)
     return range(end, min(end+3, size)+1)
 
+# %% ../nbs/00f_video.ipynb #05fbe5f6
 def _closed(f, end):
     "Whether a tag of FLV ends there, with its length behind it"
     f.seek(max(0, end-4))
