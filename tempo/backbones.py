@@ -622,7 +622,8 @@ def _parse_header(text):
 def _read_or_refuse(path, arch=None):
     "`_read_weights`, or an error that says what is wrong with the file"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Give a file that save_backbone wrote, 'imagenet' or 'random'.")
+        what = 'is a folder' if path.is_dir() else 'does not exist'
+        raise FileNotFoundError(f"{path} {what}. Give a file that save_backbone wrote, 'imagenet' or 'random'.")
     if not is_safetensors(path): check_zip(path)
     try: return _read_weights(path, arch)
     except Exception as e:

@@ -198,6 +198,7 @@ def pilot(
 )->Pilot:
     "Minutes of training that say whether a whole one will help"
     began, config = time.time(), TrainConfig(arch=arch, **settings | dict(out=None))
+    if pilot_steps<1: raise ValueError(f'pilot_steps={pilot_steps}: give at least 1, such as 60')
     if config.weights is None:
         raise ValueError('a pilot compares with a start that is worth something, and random weights are not. Give weights=imagenet or a path.')
     source = as_source(source)

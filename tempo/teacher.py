@@ -42,7 +42,9 @@ def get_teacher(
     name, named, file = str(teacher).partition('=')
     # a folder's name may have a =, too
     if named and Path(name).name==name: return create_backbone(name, Path(file))
-    return get_backbone(path) if path.suffix in _FILES else create_backbone(str(teacher))
+    if path.suffix in _FILES: return get_backbone(path)
+    try: return create_backbone(str(teacher))
+    except ValueError as e: raise ValueError(str(e).replace('arch=', 'teacher=', 1)) from None
 
 # %% ../nbs/02l_teacher.ipynb #f4360449
 class Teacher(Callback):
