@@ -12,7 +12,7 @@ apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` ar
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
 with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
 size that has no ImageNet weights; it learns alone, or from Lite2 as well. `jpeg` is the default out of a store of JPEG
-pictures. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out` already holds is not
+pictures, `whitened` the default whose features are whitened by pairs. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out` already holds is not
 trained again. How far the weights go is decided after a training, so `--weigh 1` trains nothing: it decides that anew for
 the rows of `--out`, by the code at hand, and takes what was measured there.
 
@@ -59,7 +59,7 @@ SMALL = dict(arch='mobilenetv3_small_100', weights=None)     # less than half of
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
     'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
     'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
-    'copies': dict(proximity=1), 'jpeg': dict(),
+    'copies': dict(proximity=1), 'jpeg': dict(), 'whitened': dict(whiten=True),
     'lite1 start': dict(arch=LITES[1]), 'lite1': dict(arch=LITES[1], steps=287),
     'lite2 start': dict(arch=LITES[2]), 'lite2': dict(arch=LITES[2], steps=265),
     'teacher': dict(teacher=LITES[2]), 'teacher alone': dict(teacher=LITES[2], loss='none'),
@@ -67,7 +67,7 @@ SETTINGS = {                                                 # setting → what 
     'small start': SMALL, 'small': SMALL, 'small teacher': SMALL | dict(teacher=LITES[2]),
     'small teacher same frame': SMALL | dict(teacher=LITES[2], loss='none', proximity=1)}
 SHARES = (.25, .5, .85)
-KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','last')   # of a backbone's header
+KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','whitened','last')   # of a backbone's header
 
 class Copies(Callback):
     "Both views from one frame: what is left without time"

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ARCHS', 'POOLS', 'LITES', 'LITE0', 'LEVELS', 'STRIDES', 'Backbone', 'bare',
            'check_side', 'register_arch', 'lite_available', 'create_backbone', 'check_backbone', 'extract_features',
-           'weights_digest', 'cached_features', 'find_backbone', 'save_backbone', 'load_backbone', 'FeatureMaps',
-           'SimplePyramid', 'onnx_outputs', 'export_onnx', 'model_card', 'card_files', 'write_card', 'get_backbone']
+           'weights_digest', 'cached_features', 'find_backbone', 'backbone_tensors', 'save_backbone', 'filled_backbone',
+           'load_backbone', 'FeatureMaps', 'SimplePyramid', 'onnx_outputs', 'export_onnx', 'model_card', 'card_files',
+           'write_card', 'get_backbone']
 
 # %% ../nbs/02a_backbones.ipynb #c481bdd4
 import copy, difflib, hashlib, importlib.util, json, math, os, re, shlex, socket, warnings
@@ -58,6 +59,8 @@ class Backbone(nn.Module):
         self.size, self.meta = size, dict(meta or {})
         for name,v in dict(mean=mean, std=std).items():
             self.register_buffer(name, torch.tensor(v, dtype=torch.float32).view(1,3,1,1), persistent=False)
+        # (F,F) matrix that the body's features are multiplied by; None: none
+        self.register_buffer('whitening', None)
 
     def extra_repr(self):
         "What `print` says of it, for PyTorch"
@@ -111,7 +114,8 @@ def forward(self:Backbone,
     for side in x.shape[2:]: check_side(self, side)
     if x.dtype==torch.uint8: x = x.float()/255
     x = (x-self.mean)/self.std
-    return self.body(x.to(self.mean.dtype))
+    features = self.body(x.to(self.mean.dtype))
+    return features if self.whitening is None else features@self.whitening
 
 # %% ../nbs/02a_backbones.ipynb #feaac3c3
 ARCHS = {}  # name -> function that makes a `Backbone` with random weights
@@ -520,6 +524,20 @@ def _plain_state(body):
     return {k: v.detach().cpu().contiguous() for k,v in named if k is not None}
 
 # %% ../nbs/02a_backbones.ipynb #4981d526
+# the matrix behind the body, beside the body's tensors
+_WHITENING = 'tempo.whitening'
+
+def backbone_tensors(
+    b:Backbone, # Whose
+)->dict: # {name: tensor on the CPU}
+    "What a saved backbone holds: the body's tensors by their own names, and the matrix behind it where there is one"
+    if b.whitening is None: return _plain_state(b.body)
+    return _plain_state(b.body) | {_WHITENING: b.whitening.detach().cpu().contiguous()}
+
+def _split_off(sd):
+    "The body's tensors, and the matrix behind it; None where there is none"
+    return {k: v for k,v in sd.items() if k!=_WHITENING}, sd.get(_WHITENING)
+
 def _misfit(want, have):
     "What keeps the tensors `have` from being those of a network with the tensors `want`, in words; None where nothing does"
     for k,v in want.items():
@@ -539,7 +557,7 @@ def _check_tensors(arch, sd, path):
     bad = not_finite(sd)
     if bad: raise FloatingPointError(f"{path} is not written: {bad}. The learning rate is most likely too high.")
     want = _blank_state(arch)
-    wrong = want and _misfit(want, sd)
+    wrong = want and _misfit(want, _split_off(sd)[0])
     if wrong: raise ValueError(f"{path} is not written, as it could not be loaded as a {arch}: {wrong}. Give a changed network a name by register_arch.")
 
 # %% ../nbs/02a_backbones.ipynb #2081331e
@@ -551,7 +569,7 @@ def save_backbone(
     "Write the backbone's weights and their digest, atomically; what could not be loaded, or is not finite, is refused"
     b, path = find_backbone(model), Path(path).expanduser()
     if path.suffix not in ('.safetensors','.pth'): raise ValueError(f"{path}: end the name in .safetensors or .pth")
-    head, sd = _header(b, meta), _plain_state(b.body)
+    head, sd = _header(b, meta), backbone_tensors(b)
     _check_tensors(b.arch, sd, path)
     digest = tensors_digest(sd, head)
     with whole_file(path) as part:
@@ -646,15 +664,28 @@ def _unwrapped_names(sd):
     "Names as they are without `torch.compile` and DataParallel, which earlier versions left in"
     return {re.sub(r'(^|\.)_orig_mod\.', r'\1', k).removeprefix('module.'): v for k,v in sd.items()}
 
-def _filled(head, sd):
-    "The network of a header with these tensors"
-    body = create_backbone(head['arch'], None).body
+def _fitting(matrix, n):
+    "The matrix behind a body of `n` features; one of another shape is refused"
+    if matrix.shape==(n,n): return matrix
+    raise ValueError(f'{_WHITENING} is {tuple(matrix.shape)} and has to be {(n,n)}')
+
+def filled_backbone(
+    head:dict, # What `Backbone` is told: arch, n_features, mean, std, size, meta
+    sd:dict, # {name: tensor}, from `backbone_tensors`
+)->Backbone:
+    "The network of a header with these tensors; what does not fit is refused"
+    made = create_backbone(head['arch'], None)
+    body, wanted = made.body, head['n_features']
     want = body.state_dict()
+    sd, matrix = _split_off(sd)
     if want.keys()!=sd.keys(): sd = _unwrapped_names(sd)
     wrong = _misfit(want, sd)
     if wrong: raise ValueError(f"it holds no {head['arch']}: {wrong}")
+    if made.n_features!=wanted: raise ValueError(f"a {made.arch} has {made.n_features} features and not {wanted}")
     body.load_state_dict(sd)
-    return Backbone(body, **head)
+    b = Backbone(body, **head)
+    if matrix is not None: b.whitening = _fitting(matrix, b.n_features)
+    return b
 
 # %% ../nbs/02a_backbones.ipynb #90f87afa
 def _no_header(path, sd):
@@ -670,7 +701,7 @@ def _from_file(path, arch=None):
     if head is None: raise _no_header(path, sd)
     try:
         _check_read(head, sd, digest)
-        return _filled(_parse_header(head), sd)
+        return filled_backbone(_parse_header(head), sd)
     except Exception as e: raise ValueError(f'{path} cannot be used: {_one_line(e)}') from e
 
 # %% ../nbs/02a_backbones.ipynb #d9df2944

@@ -32,7 +32,7 @@ from torch import nn
 from .utils import as_typed, files_below, whole_file, write_atomic
 from .pictures import IMAGE_EXTS, as_square
 from .stills import Stills, load_stills
-from .backbones import Backbone, cached_features, create_backbone, extract_features, get_backbone, onnx_outputs
+from .backbones import Backbone, backbone_tensors, cached_features, extract_features, filled_backbone, get_backbone, onnx_outputs
 from .probes import UnitLinear, probe_head
 from .evaldata import EvalData, load_eval_data
 from .semisup import PROTOCOLS, finetune
@@ -554,8 +554,8 @@ def save(self:Classifier,
     about = dict(version=1, arch=b.arch, n_features=b.n_features, size=b.size, meta=b.meta)
     about |= dict(mean=b.mean.flatten().tolist(), std=b.std.flatten().tolist())
     about |= dict(classes=self.classes, temperature=self.temperature, threshold=self.threshold, facts=self.facts)
-    both = nn.ModuleDict(dict(backbone=b.body, head=self.head))
-    tensors = {k: v.detach().cpu().contiguous() for k,v in both.state_dict().items()}
+    tensors = {f'backbone.{k}': v for k,v in backbone_tensors(b).items()}
+    tensors |= {f'head.{k}': v.detach().cpu().contiguous() for k,v in self.head.state_dict().items()}
     header = dict(tempo_classifier=json.dumps(about, default=str))
     with whole_file(path) as part: save_file(tensors, part, metadata=header)
     write_atomic(card, _card(self, path.name))
@@ -606,14 +606,9 @@ def _head_of(tensors, head):
 
 def _body_of(tensors, head):
     "The backbone in a file's tensors"
-    b = create_backbone(head['arch'], None)
     weights = {k.removeprefix('backbone.'): v for k,v in tensors.items() if k.startswith('backbone.')}
-    try: b.body.load_state_dict(weights)
-    except RuntimeError as e: raise ValueError(f"its weights do not fit a {b.arch}") from e
-    wanted = head['n_features']
-    if b.n_features!=wanted: raise ValueError(f'a {b.arch} has {b.n_features} features and not {wanted}')
-    keep = ('arch','n_features','mean','std','size')
-    return Backbone(b.body, meta=head.get('meta'), **{k: head[k] for k in keep})
+    keep = ('arch','n_features','mean','std','size','meta')
+    return filled_backbone({k: head.get(k) for k in keep}, weights)
 
 # %% ../nbs/08a_classifier.ipynb #41e646f3
 def _read(path):

@@ -221,6 +221,9 @@ def tempo_train(
     # Weight interpolation: 0 is the start, 1 the trained weights;
     # default: by what was learnt, .85 at most; 1 for a random start
     average:float=None,
+    # Shrink the directions in which features of a
+    # pair still differ, by a matrix behind the backbone
+    whiten:bool_arg=False,
     # thorough: three times as long, larger
     # pictures, nothing frozen; for a GPU or a night
     recipe:str=None,
@@ -237,8 +240,8 @@ def tempo_train(
     check_files(video, eval, [weights], size, rate)
     if eval: _check_eval(eval, results)
     backbone = _train(video, arch, out, weights=weights, pdf=pdf, proximity=distance(proximity), steps=steps, bs=bs, lr=lr,
-        loss=loss, lmb=lmb, seed=seed, **said(recipe, epochs=epochs, size=size), average=average, cuts=cuts, save_every=save_every, resume=resume,
-        aug=aug, opt=opt, teacher=teacher, lora=lora, stills=stills, logs=logs, rate=rate)
+        loss=loss, lmb=lmb, seed=seed, **said(recipe, epochs=epochs, size=size), average=average, whiten=whiten, cuts=cuts,
+        save_every=save_every, resume=resume, aug=aug, opt=opt, teacher=teacher, lora=lora, stills=stills, logs=logs, rate=rate)
     if eval and backbone is not None: _eval_trained(weights, out, eval, results, size=backbone.size, arch=arch, video=video)
 
 # %% ../nbs/09_cli.ipynb #90d169e8

@@ -38,7 +38,7 @@ GROUPS = {
         'pictures to guesses clear older',
     'network and pictures': 'arch weights size fit codec quality aug config',
     'pairs of frames': 'pdf proximity cuts',
-    'training': 'recipe epochs steps pilot_steps minutes lr lmb loss teacher lora opt bs average iters every fine_tune',
+    'training': 'recipe epochs steps pilot_steps minutes lr lmb loss teacher lora opt bs average whiten iters every fine_tune',
     'measuring': 'against runs seeds samples_pc protocol val coverage kinds ignore_bias n candidates',
     'answers': 'fps stay none',
     'how it runs': 'seed save_every resume workers engine on_error plan host port',

@@ -218,6 +218,13 @@ def _batch_relevance(net, body, images, target):
     return r.sum(1).cpu()
 
 # %% ../nbs/06a_lrp.ipynb #c4b4c34e
+def _explained(backbone):
+    "Body and the matrix behind it as one network, each with rules for its layers"
+    if backbone.whitening is None: return backbone.body
+    matrix = nn.Linear(*backbone.whitening.shape, bias=False)
+    matrix.weight = nn.Parameter(backbone.whitening.T, requires_grad=False)
+    return nn.Sequential(backbone.body, matrix)
+
 def lrp_heatmaps(
     model:nn.Sequential, # Backbone and head, as `classifier` makes them
     images, # (N,H,W,3) uint8
@@ -238,7 +245,7 @@ def lrp_heatmaps(
     # the caller's is not touched, whatever happens
     net = copy.deepcopy(model).to(card(device)).eval().requires_grad_(False)
     batches = [slice(i, i+bs) for i in range(0, len(images), bs)]
-    with torch.enable_grad(), _rules(ignore_bias).context(net[0].body) as body:
+    with torch.enable_grad(), _rules(ignore_bias).context(_explained(net[0])) as body:
         return torch.cat([_batch_relevance(net, body, images[b], target[b]) for b in batches]).numpy()
 
 # %% ../nbs/06a_lrp.ipynb #0f70ce48

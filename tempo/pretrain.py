@@ -26,6 +26,7 @@ from .barlow_loss import Projector
 from .again import Again
 from .backbones import Backbone, bare, check_backbone, check_side, extract_features, load_backbone, save_backbone, weights_digest
 from .teacher import Teacher
+from .whitening import N_PAIRS, whiten
 from .lora import LowRank, Lora
 from .optim import kernels
 from .watch import Collapse, Watch, without_waiting
@@ -45,6 +46,8 @@ class TempoLearner(PlainLearner):
     evidence = None
     # Whether training ended because every picture got the same features
     collapsed = False
+    # Whether features are whitened, and what that changed
+    whitens, whitened = False, None
     # Context managers to make for each fit: what holds
     # while it trains, and not afterwards
     during = ()
@@ -409,26 +412,42 @@ def _fit_or_keep(learn, config, save):
     _fit_or_keep(learn, config, save)
 
 # %% ../nbs/03_pretrain.ipynb #d01da042
+def _between(learn, share):
+    "The backbone with its weights at `share` of the way, whitened no more than the start is"
+    backbone = learn.model.backbone
+    earlier = learn.trained.get('whitening')
+    backbone.whitening = None if earlier is None else earlier.to(backbone.mean.device)
+    backbone.load_state_dict(learn.trained)
+    if share!=1: average_with(backbone, learn.start, share)
+    return backbone
+
+def _whitened(learn):
+    "What whitening changed: by pairs as training drew them at its end"
+    train = learn.dls.train
+    found = whiten(learn.model.backbone, train.store, train.sampler.epoch(0, N_PAIRS))
+    if not rank_distrib(): print('features are whitened by {pairs} pairs: one direction is shrunk up to {ratio:.1f} times as much as another'.format(**found))
+    return found
+
 @patch
 def interpolate(self:TempoLearner,
     share:float, # How far from the start: 0 is the start, 1 the trained weights
 )->Backbone: # The Learner's own, changed in place
-    "The backbone with its weights at `share` of the way; may be called again with another"
-    backbone = self.model.backbone
-    backbone.load_state_dict(self.trained)
-    if share!=1: average_with(backbone, self.start, share)
+    "The backbone with its weights at `share` of the way, whitened where that was asked for; may be called again with another share"
+    backbone = _between(self, share)
+    # the start is kept as it was
+    self.whitened = _whitened(self) if self.whitens and share>0 else None
     return backbone
 
 # %% ../nbs/03_pretrain.ipynb #fecf2b1e
 def _weigh(learn):
     "How well the start tells stretches apart, and how well the weights do at `MOST` of the way"
     probe = StretchProbe(learn.stretches)
-    before = probe(learn.interpolate(0))
+    before = probe(_between(learn, 0))
     # chance
     if learn.collapsed: return Evidence(before, np.full_like(before, .5), probe.seconds, True)
     # a distance that somebody gave crosses stretches in the second training, too
     second = bool(_begun_again(learn)) and learn.again.stretches is not None
-    return Evidence(before, probe(learn.interpolate(MOST)), probe.seconds, second=second)
+    return Evidence(before, probe(_between(learn, MOST)), probe.seconds, second=second)
 
 def _share(learn, average):
     "How far the weights go from the start: as was said, or as the evidence says"
@@ -470,6 +489,7 @@ def _finish(learn, config, run):
     backbone.meta |= dict(config=run, frames=len(store), clips=len(clips),
                           steps=last['step']+1, train_seconds=round(last['seconds']), last=last)
     backbone.meta |= {k: v.to_dict() for k,v in _decided(learn).items() if v} | _begun_again(learn)
+    if learn.whitened: backbone.meta['whitened'] = learn.whitened
 
 # %% ../nbs/03_pretrain.ipynb #1329280d
 def _holds(path, run):
@@ -506,7 +526,7 @@ def _learner_of(source, config, more):
     found = _look_through(store, backbone, config)
     dls = _pairs(config, *_within(store, found, config.proximity))
     learn = _build_learner(dls, config, backbone, more)
-    learn.stretches = found
+    learn.stretches, learn.whitens = found, config.whiten
     if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
     if config.average=='auto' and num_distrib()<=1: learn.add_cb(Again(found if config.proximity=='auto' else None))
     return learn

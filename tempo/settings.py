@@ -286,7 +286,7 @@ def _taking_part(cbs):
 _ASIDE = ('every','stills','logs','cbs','out','path','save_every','resume','recipe','on_card')
 # as long as they are the default, checkpoints do not have
 # them: how the same is computed, and what came later
-_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None, lora=None)
+_COMPUTED = dict(compile=False, benchmark=False, tf32=False, channels_last=True, grad_checkpoint=False, rate=None, teacher=None, lora=None, whiten=False)
 
 @patch
 def to_dict(self:LearnerConfig,
@@ -376,6 +376,9 @@ class TrainConfig(_Pairs):
     # From 0, the start, to 1, the trained weights; 'auto': by what was
     # learnt; None: 'auto' where `proximity` is, else .85; 1 if random
     average:object=None
+    # Shrink the directions in which features of a pair
+    # still differ, by a matrix behind the backbone
+    whiten:bool=False
     # None, or 'thorough': three times as long, larger
     # pictures, nothing frozen; for a GPU or a night
     recipe:str=None

@@ -121,11 +121,19 @@ class Stretches:
 
 # %% ../nbs/02f_stretches.ipynb #465c30eb
 @patch
+def pairs(self:Stretches,
+    n:int, # How many
+    pdf:str='uniform', # Name of the temporal-distance distribution
+)->np.ndarray: # (n,2) frames, as the store counts
+    "Pairs as training draws them, within stretches; the same every time"
+    return PairSampler(self.store.bounds, pdf, self.longest).epoch(0, n)
+
+@patch
 def distance(self:Stretches,
     pdf:str='uniform', # Name of the temporal-distance distribution
 )->float: # Frames
     "Mean distance of the pairs that training will draw"
-    pairs = PairSampler(self.store.bounds, pdf, self.longest).epoch(0, 5000)
+    pairs = self.pairs(5000, pdf)
     return float(abs(pairs[:,1]-pairs[:,0]).mean())
 
 @patch
