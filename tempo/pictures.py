@@ -166,6 +166,63 @@ def _check_tiff(im, path):
     if im.tag_v2.get(254)==1 and 330 in im.tag_v2:
         raise _Refused(f"{path} shows a preview, and keeps its picture in a part of the file that is not read. Export the picture as PNG or JPEG.")
 
+# %% ../nbs/00e_pictures.ipynb #e777f0c5
+def _boxes(fp):
+    "The kind and the first bytes of each box of an open file that is made of boxes"
+    at = 0
+    while True:
+        fp.seek(at)
+        head = fp.read(16)
+        if len(head)<8: return
+        length, kind, long = struct.unpack('>I4sQ', head.ljust(16, b'\0'))
+        body = 16 if length==1 else 8
+        # a length of 0 goes on to the end of the file
+        length = long if length==1 else length or 2**62
+        if length<body: return
+        fp.seek(at+body)
+        yield kind, fp.read(min(64, length-body))
+        at += length
+
+def _boxed(fp):
+    "The first bytes of the codestream that an open JPEG 2000 or JPEG XL keeps in boxes"
+    found = b''
+    for kind,body in _boxes(fp):
+        if kind in (b'jp2c', b'jxlc'): return body
+        # one part of several, behind its number
+        if kind==b'jxlp': found += body[4:]
+        if len(found)>=32: break
+    return found
+
+def _codestream(fp):
+    "The first bytes of the codestream of an open JPEG 2000 or JPEG XL"
+    place = fp.tell()
+    fp.seek(0)
+    found = fp.read(64)
+    if found[:2] not in (b'\xff\x4f', b'\xff\x0a'): found = _boxed(fp)
+    fp.seek(place)
+    return found
+
+
+# %% ../nbs/00e_pictures.ipynb #6ee99dc8
+def _check_jp2(im, path):
+    "An error if Pillow takes the numbers of a JPEG 2000 for others"
+    if im.format!='JPEG2000' or not im.tile: return
+    start = _codestream(im.fp)
+    # one byte for each colour: whether it is signed, and its bits less one
+    colours = start[42:42+3*int.from_bytes(start[40:42], 'big'):3]
+    if not colours: return
+    # of YCC, the second and the third may be signed
+    if colours[0]&128: raise _Refused(f"{path} holds {_UNKNOWN}")
+    bits = 1+max(c&127 for c in colours)
+    if bits>(16 if im.mode=='I;16' else 8):
+        raise _Refused(f"{path} is a JPEG 2000 of {bits} bits, in which white would be read as black. Export it as PNG, or with 8 bits.")
+
+def _check_numbers(im, path):
+    "An error if Pillow takes the numbers of an open picture for others"
+    _check_tiff(im, path)
+    _check_jp2(im, path)
+
+
 # %% ../nbs/00e_pictures.ipynb #cfc24493
 def _bmp_bits(im):
     "How many bits a pixel has, by the header of an open BMP"
@@ -257,7 +314,7 @@ def lazy_picture(
                 fp.seek(0)
                 im = _by_pillow(fp, path)
             _check_one(im, path)
-            _check_tiff(im, path)
+            _check_numbers(im, path)
             if whole: _check_pixels(im, fp)
             _mend_bmp(im)
             _mend_order(im)
@@ -377,7 +434,7 @@ def as_square(
     "A picture as a square, from a file or from memory"
     if isinstance(picture, (str,Path)): return open_image(Path(picture).expanduser(), size)
     if isinstance(picture, Image.Image):
-        _check_tiff(picture, 'the picture')
+        _check_numbers(picture, 'the picture')
         _mend_bmp(picture)
         _mend_order(picture)
         _mend_turn(picture)
