@@ -105,6 +105,7 @@ def _identify(fp, path):
     "The picture in an open file, with its header read, by Pillow or by a plug-in"
     kind = _modern_kind(fp.read(16))
     plugged = kind in _PLUGINS and _plugged_in(kind)
+    if plugged and kind=='JPEG XL': _check_jxl_header(fp, path)
     fp.seek(0)
     im = _by_pillow(fp, path)
     if im is not None: return im
@@ -217,10 +218,60 @@ def _check_jp2(im, path):
     if bits>(16 if im.mode=='I;16' else 8):
         raise _Refused(f"{path} is a JPEG 2000 of {bits} bits, in which white would be read as black. Export it as PNG, or with 8 bits.")
 
+def _check_jxl(im, path):
+    "An error if the plug-in takes the numbers of a JPEG XL for others: grey with transparency of more than 8 bits"
+    data = getattr(im, '_data', None)
+    if im.format!='JXL' or im.mode!='LA' or data is None: return
+    if len(data)==2*math.prod(im.size): return
+    raise _Refused(f"{path} is a JPEG XL of grey and transparency with more than 8 bits, which is not read. Export it as PNG, or with 8 bits.")
+
 def _check_numbers(im, path):
     "An error if Pillow takes the numbers of an open picture for others"
     _check_tiff(im, path)
     _check_jp2(im, path)
+    _check_jxl(im, path)
+
+
+# %% ../nbs/00e_pictures.ipynb #8c7ae51c
+_JXL_SHAPES = (1,1), (6,5), (4,3), (3,2), (16,9), (5,4), (2,1)
+
+def _bits(data):
+    "A function that takes so many of the next bits of `data`, the lowest first"
+    rest = int.from_bytes(data, 'little')
+    def take(n):
+        nonlocal rest
+        value = rest & (1<<n)-1
+        rest >>= n
+        return value
+    return take
+
+def _jxl_size(take):
+    "The width and the height that the next bits of a JPEG XL header say"
+    eights = take(1)
+    def side(): return 8*(take(5)+1) if eights else take((9,13,18,30)[take(2)])+1
+    h = side()
+    shape = take(3)
+    if not shape: return side(), h
+    across, down = _JXL_SHAPES[shape-1]
+    return h*across//down, h
+
+def _jxl_is_film(take):
+    "Whether a JPEG XL is a film, by the bits behind its size"
+    # all as usual; or all of what follows
+    if take(1) or not take(1): return False
+    # how it is turned, and its size on a screen
+    take(3)
+    if take(1): _jxl_size(take)
+    preview = take(1)
+    return not preview and bool(take(1))
+
+def _check_jxl_header(fp, path):
+    "An error if the header of an open JPEG XL says that it is too large, or a film"
+    start = _codestream(fp)
+    if start[:2]!=b'\xff\x0a': return
+    take = _bits(start[2:])
+    _check_size(path, *_jxl_size(take))
+    if _jxl_is_film(take): raise _Refused(f"{path} holds several pictures. Export the one that is meant, or all of them into a folder.")
 
 
 # %% ../nbs/00e_pictures.ipynb #cfc24493
@@ -362,7 +413,9 @@ def _white_is_zero(im):
 
 def _as_stored(im):
     "What is lost of a picture once it is read: its format, how its pixels lie in the file, and whether they are negative"
-    return im.format, _raw_mode(im), _white_is_zero(im)
+    # a JPEG that was packed as JPEG XL comes as it was, on its side
+    form = 'JPEG' if getattr(im, 'jpeg', False) else im.format
+    return form, _raw_mode(im), _white_is_zero(im)
 
 def _upright(im, path, stored=None):
     "An open picture turned upright, 'L' or 'RGB', in memory; `stored` is known of what was read already"
@@ -421,7 +474,8 @@ def picture_size(
 )->tuple: # (width, height) in pixels, upright
     "The size of a picture as it is seen, from its header alone"
     with lazy_picture(path, whole=False) as im:
-        if im.format in ('TIFF','JXL'): return im.size   # these are upright already
+        # these are upright already
+        if _as_stored(im)[0] in ('TIFF','JXL'): return im.size
         if im.format=='PNG' and not _may_be_turned(im): return im.size
         turned = im.getexif().get(0x0112) in (5,6,7,8)
         return im.size[::-1] if turned else im.size
