@@ -296,11 +296,11 @@ def _mend_bmp(im):
 
 # %% ../nbs/00e_pictures.ipynb #aee6380e
 def _mend_order(im):
-    "Have the bytes of numbers in a packed TIFF turned once: libtiff does so, and Pillow turns those of 32 and 64 bits again"
+    "Have the bytes of numbers in a packed TIFF turned once: libtiff does so, and Pillow turns those of 32 and 64 bits and signed ones of 16 again"
     if im.format!='TIFF' or not im.tile or im.tile[0].codec_name!='libtiff': return
     tile = im.tile[0]
     # N: as this machine has them
-    raw = re.sub(r';(32|64)B', r';\1N', tile.args[0])
+    raw = re.sub(r';(16|32|64)B', r';\1N', tile.args[0])
     im.tile = [tile._replace(args=(raw, *tile.args[1:]))]
 def _mend_turn(im):
     "Have a TIFF that lies on its side read by its own size: Pillow maps the file into memory by the size that it has upright"
@@ -474,8 +474,9 @@ def picture_size(
 )->tuple: # (width, height) in pixels, upright
     "The size of a picture as it is seen, from its header alone"
     with lazy_picture(path, whole=False) as im:
-        # these are upright already
-        if _as_stored(im)[0] in ('TIFF','JXL'): return im.size
+        # these are upright already, a TIFF by its own tag
+        form = _as_stored(im)[0]
+        if form=='JXL' or form=='TIFF' and 0x0112 in im.tag_v2: return im.size
         if im.format=='PNG' and not _may_be_turned(im): return im.size
         turned = im.getexif().get(0x0112) in (5,6,7,8)
         return im.size[::-1] if turned else im.size
