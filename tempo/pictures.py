@@ -148,7 +148,7 @@ def _main_page(im):
 # %% ../nbs/00e_pictures.ipynb #612d78ae
 def _check_one(im, path):
     "Turn to the picture that a file is about; an error if it holds a film or a stack"
-    if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF') or not getattr(im, 'is_animated', False): return
+    if im.format not in ('GIF', 'PNG', 'WEBP', 'AVIF', 'TIFF', 'DCX') or not getattr(im, 'is_animated', False): return
     page = _main_page(im) if im.format=='TIFF' else None
     if page is not None:
         im.seek(page)
@@ -163,6 +163,9 @@ def _check_tiff(im, path):
     if bits==(8,) and signs==(2,): raise _Refused(f"{path} holds {_UNKNOWN}")
     if planes==2 and len(bits)>1 and max(bits)>8:
         raise _Refused(f"{path} holds one colour after the other with {max(bits)} bits. Export it with the colours pixel by pixel, or with 8 bits.")
+    # grey, and one more of which nothing is said; Photoshop keeps a selection there
+    if len(bits or ())==2 and im.tag_v2.get(338)==(0,) and 34377 not in im.tag_v2:
+        raise _Refused(f"{path} holds two channels, of which the second would be lost. Export each as a picture of its own, or both as RGB.")
     # cameras write so
     if im.tag_v2.get(254)==1 and 330 in im.tag_v2:
         raise _Refused(f"{path} shows a preview, and keeps its picture in a part of the file that is not read. Export the picture as PNG or JPEG.")
@@ -308,6 +311,18 @@ def _mend_turn(im):
     # Pillow maps no file whose places are sought in another way
     im.load_seek = im.fp.seek
 
+def _mend_psd(im):
+    "Have a PSD in nothing but black and white read as it is meant: its ones are black, and Pillow takes them for white"
+    if im.format!='PSD' or im.mode!='1': return
+    im.tile = [tile._replace(args='1;I') for tile in im.tile]
+
+def _mend(im):
+    "Have an open picture read as it is meant, where Pillow would read it as another"
+    _mend_bmp(im)
+    _mend_order(im)
+    _mend_turn(im)
+    _mend_psd(im)
+
 # %% ../nbs/00e_pictures.ipynb #2f318496
 _STRAY = re.compile(r'Corrupt JPEG data: (\d+) extraneous bytes')
 
@@ -367,9 +382,7 @@ def lazy_picture(
             _check_one(im, path)
             _check_numbers(im, path)
             if whole: _check_pixels(im, fp)
-            _mend_bmp(im)
-            _mend_order(im)
-            _mend_turn(im)
+            _mend(im)
             yield im
     except _Refused: raise
     except Exception as e:
@@ -490,9 +503,7 @@ def as_square(
     if isinstance(picture, (str,Path)): return open_image(Path(picture).expanduser(), size)
     if isinstance(picture, Image.Image):
         _check_numbers(picture, 'the picture')
-        _mend_bmp(picture)
-        _mend_order(picture)
-        _mend_turn(picture)
+        _mend(picture)
         stored = _as_stored(picture)
         picture = _upright(picture.copy(), 'the picture', stored).convert('RGB')
     a = np.asarray(picture)
