@@ -12,9 +12,10 @@ apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` ar
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
 with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
 size that has no ImageNet weights; it learns alone, or from Lite2 as well. `jpeg` is the default out of a store of JPEG
-pictures, `whitened` the default whose features are whitened by pairs. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out` already holds is not
-trained again. How far the weights go is decided after a training, so `--weigh 1` trains nothing: it decides that anew for
-the rows of `--out`, by the code at hand, and takes what was measured there.
+pictures, and `whitened` the default with its features whitened by pairs. `pilot` is `tempo.pilot`: what it says with
+labelled stills, and without. What `--out` already holds is not trained again. How far the weights go is decided after a
+training, so `--weigh 1` trains nothing: it decides that anew for the rows of `--out`, by the code at hand, and takes what
+was measured there.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
   with cuts for fades. `half seconds`: the subject changes twice a second.
@@ -67,7 +68,8 @@ SETTINGS = {                                                 # setting → what 
     'small start': SMALL, 'small': SMALL, 'small teacher': SMALL | dict(teacher=LITES[2]),
     'small teacher same frame': SMALL | dict(teacher=LITES[2], loss='none', proximity=1)}
 SHARES = (.25, .5, .85)
-KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','whitened','last')   # of a backbone's header
+# of a backbone's header
+KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','whitened','last')
 
 class Copies(Callback):
     "Both views from one frame: what is left without time"
