@@ -70,23 +70,31 @@ def _extremes(a):
     return lo, hi
 
 def _soft_ids(a, ids):
-    "How many of `ids` occur on soft edges alone, and how many fill a square of 3×3 somewhere"
-    if min(a.shape)<3: return 0, len(ids)
+    "Those of `ids` that occur on soft edges alone, and those that fill a square of 3×3 somewhere"
+    if min(a.shape)<3: return [], set(ids)
     lo, hi = _extremes(a)
     inner = a[1:-1,1:-1]
     solid = set(np.unique(inner[lo==hi]).tolist())
     between = inner[(lo<inner)&(inner<hi)]
     soft = [i for i in ids if i not in solid and 2*(between==i).sum()>=(inner==i).sum()>0]
-    return len(soft), len(solid)
+    return soft, solid
 
 # %% ../nbs/00h_masks.ipynb #a1157643
-def _refuse_soft(a, file):
+def _soft_white(ids, soft, solid):
+    "Whether the ids of a mask are black, white and nothing but greys on the edges between the two"
+    greys = set(ids)-{0,255}
+    return solid=={0,255} and greys==set(soft) and any(32<=i<224 for i in greys)
+
+def _refuse_soft(a, file, named=()):
     "An error if ids of a mask come from soft edges or from scaling; Cityscapes' own files are exact"
     ids = _values(a)
-    if len(ids)<4 or _ENDINGS.search(Path(file).stem): return
+    few = 3 if 255 in ids else 4
+    if len(ids)<few or _ENDINGS.search(Path(file).stem): return
     soft, solid = _soft_ids(a, ids)
-    if soft<max(3, solid): return
-    raise ValueError(f"{file} has {soft} ids that occur on soft edges alone: it was drawn with anti-aliasing or scaled with interpolation. "
+    white = soft and _soft_white(ids, soft, solid) and not set(soft)&set(named)
+    if len(soft)<max(3, len(solid)) and not white: return
+    many = f"{len(soft)} ids that occur" if len(soft)>1 else 'an id that occurs'
+    raise ValueError(f"{file} has {many} on soft edges alone: it was drawn with anti-aliasing or scaled with interpolation. "
                      "Export the mask with hard edges, or scale it with the nearest neighbour.")
 
 # %% ../nbs/00h_masks.ipynb #787b8de3
@@ -95,6 +103,7 @@ _ENDINGS = re.compile(r'(_gtFine_(instanceIds|labelIds)|_leftImg8bit)$')
 
 def read_ids(
     file, # A PNG of one channel
+    named=(), # Ids that are known to be classes, and so no soft edges
 )->np.ndarray: # (H,W), int64
     "The ids in a mask's pixels"
     a = _open_ids(file)
@@ -103,7 +112,7 @@ def read_ids(
         raise ValueError(f"{channels} Export the mask with one channel, whose values are class ids.")
     if a.dtype.kind not in 'bu' and not (a.min()>=0 and (a==np.floor(a)).all()):
         raise ValueError(f"{file} holds values that are no ids: negative ones or fractions. Export the mask as PNG, whose values are class ids.")
-    _refuse_soft(a, file)
+    _refuse_soft(a, file, named)
     return a.astype(np.int64)
 
 # %% ../nbs/00h_masks.ipynb #3f2ba9fa
