@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from .utils import as_typed, write_atomic
 from .pictures import MAX_PIXELS, picture_size, read_picture
-from .masks import VOID, has_void, mask_files, mask_stem, picture_files, read_ids
+from .masks import mask_files, mask_stem, picture_files, read_ids, refuse_greys, void_id
 
 # %% ../nbs/05a_coco.ipynb #eea5a772
 def _coco(name):
@@ -105,6 +105,13 @@ def _class_and_crowd(value, cityscapes):
     return (value//1000, 0) if value>=1000 else (value, 1)
 
 # %% ../nbs/05a_coco.ipynb #8c2de36f
+def _regions(ids, file):
+    "Class id, mask and crowd of every value but 0"
+    cityscapes = 'instanceIds' in Path(file).stem
+    for value in np.unique(ids[ids>0]).tolist():
+        cls, crowd = _class_and_crowd(value, cityscapes)
+        yield cls, ids==value, crowd
+
 def instances(
     file, # A class-id PNG, or one of Cityscapes' instanceIds
     # Whether 255 is the border that belongs to
@@ -113,15 +120,12 @@ def instances(
 )->list: # (class id, mask (H,W) bool, crowd 0 or 1) of each
     "What a mask file holds"
     ids = read_ids(file)
-    cityscapes = 'instanceIds' in Path(file).stem
     values = np.unique(ids).tolist()
-    if void is None: void = has_void(values)
-    out = []
-    for value in values:
-        if not value or void and value==VOID: continue
-        cls, crowd = _class_and_crowd(value, cityscapes)
-        out.append((cls, ids==value, crowd))
-    return out
+    nobodys = 255 if void else None
+    if void is None:
+        nobodys = void_id(values)
+        if nobodys is not None: refuse_greys(values, f'{file} holds', ', or say void=False or True')
+    return list(_regions(np.where(ids==nobodys, 0, ids) if nobodys else ids, file))
 
 # %% ../nbs/05a_coco.ipynb #7aec23e1
 # endings of Cityscapes' files that are no pictures
@@ -177,9 +181,9 @@ def _annotation(mask, cls, crowd):
     area = int(mask.sum())
     return dict(category_id=int(cls), segmentation=rle, area=area, bbox=box, iscrowd=int(crowd))
 
-def _file_annotations(file):
+def _file_annotations(file, named=()):
     "The annotations of a mask file, with those of 255: the whole folder says whether that is void"
-    return [_annotation(mask, cls, crowd) for cls,mask,crowd in instances(file, void=False)]
+    return [_annotation(mask, cls, crowd) for cls,mask,crowd in _regions(read_ids(file, named), file)]
 
 # %% ../nbs/05a_coco.ipynb #e94b04e2
 def _one_each(pairs, what):
@@ -191,21 +195,37 @@ def _one_each(pairs, what):
     return out
 
 # %% ../nbs/05a_coco.ipynb #955b96c0
-def _from_masks(images, masks):
+def _from_masks(images, masks, named=()):
     "The pictures of a folder of mask files: [(picture, [annotation …])]"
     files = _one_each(((f.relative_to(masks).parent/mask_stem(f), f) for f in mask_files(masks)), 'the mask of')
     if not files: raise ValueError(f"{masks} holds no mask. Give a folder of class-id PNGs, of Cityscapes' gtFine files, or a COCO JSON file.")
     but = None if Path(images)==Path(masks) else masks
     of = _match_pictures(files, picture_files(images, but=but), images)
     _one_each(((of[key], f) for key,f in files.items()), 'the mask of')
-    return [(of[key], _file_annotations(f)) for key,f in files.items()]
+    return [(of[key], _file_annotations(f, named)) for key,f in files.items()]
 
 # %% ../nbs/05a_coco.ipynb #ccd4cb9c
-def _without_void(found):
+def _named_ids(classes):
+    "The ids that `classes` names"
+    if isinstance(classes, dict): return {int(k) for k in classes if str(k).isdecimal()}
+    return set() if classes is None or isinstance(classes, str) else set(range(1, len(classes)+1))
+
+def _refuse_unclear(found, ids, void):
+    "An error if the id that would be void could be an object, by the ids of each mask"
+    way = 'or give a dict {id: name} of those that are classes'
+    refuse_greys(set().union(*ids), 'the masks hold', f', {way}')
+    if any(void in own and len(own)>1 for own in ids): return
+    for f,own in found:
+        part = [a for a in own if a['category_id']==void and a['area']<np.prod(a['segmentation']['size'])]
+        if part: raise ValueError(f"{f}: its mask holds nothing but {void}, which is void beside the other masks' ids. Number the objects alike, {way}.")
+
+def _without_void(found, classes=None):
     "The same pictures without annotations of 255, if that is void in these mask files"
-    ids = {a['category_id'] for _,own in found for a in own}
-    if not has_void(ids): return found
-    return [(f, [a for a in own if a['category_id']!=VOID]) for f,own in found]
+    ids = [{a['category_id'] for a in own} for _,own in found]
+    void = void_id(set().union(*ids))
+    if void is None or void in _named_ids(classes): return found
+    if not isinstance(classes, dict): _refuse_unclear(found, ids, void)
+    return [(f, [a for a in own if a['category_id']!=void]) for f,own in found]
 
 # %% ../nbs/05a_coco.ipynb #25c5902c
 def _far(values, side):
@@ -674,20 +694,20 @@ def _refuse_renamed(file, names, known):
         raise ValueError(f"{file}: class {i} is {names[i]!r} here and {known[i]!r} in another split. Number the classes alike.")
 
 # %% ../nbs/05a_coco.ipynb #b3034647
-def _read_all(parts, images):
+def _read_all(parts, images, classes=None):
     "The pictures of every split, and the class names that files give: {split: [(picture, [annotation …])]}, {id: name}"
     found, known = {}, {}
     for split,m in parts.items():
         root = images/split if split and (images/split).is_dir() else images
         if not m.is_file():
-            found[split] = _from_masks(root, m)
+            found[split] = _from_masks(root, m, _named_ids(classes))
             continue
         found[split], names = _from_json(root, m)
         _refuse_renamed(m, names, known)
         known |= names
     if known: return found, known
     # all splits together say what 255 is
-    drawn = _without_void(sum(found.values(), []))
+    drawn = _without_void(sum(found.values(), []), classes)
     ends = np.cumsum([0, *map(len, found.values())])
     return {split: drawn[a:b] for split,a,b in zip(found, ends, ends[1:])}, known
 
@@ -715,7 +735,7 @@ def masks_to_coco(
     images, masks, path = Path(images), Path(masks), Path(path)
     single = path.suffix=='.json'
     if not masks.exists(): raise FileNotFoundError(f"{masks} does not exist. Give a folder of masks or a COCO JSON file.")
-    found, known = _read_all(_sources(masks, path), images)
+    found, known = _read_all(_sources(masks, path), images, classes)
     if not single and list(found)==[None] and masks.is_dir(): found = _by_folder(found[None], images)
     _refuse_leak(found)
     names = class_names(sum(found.values(), []), classes, known)
