@@ -16,6 +16,32 @@ from .utils import files_below, natural_key
 from .pictures import IMAGE_EXTS, fit_dims, lazy_picture, picture_size, to_square
 from .stills import Stills
 
+# %% ../nbs/00h_masks.ipynb #f23d0632
+def _black_outside(a, colours):
+    "Whether another number than 0 is black, and more of the rim's pixels have it"
+    black = np.flatnonzero((colours==0).all(1))
+    rim = np.concatenate([a[0], a[-1], a[:,0], a[:,-1]])
+    return len(black)>0 and (rim==black[0]).sum()>(rim==0).sum()
+
+def _greys_were_ids(colours):
+    "Whether colours are greys that no eye tells apart, and neither their own numbers nor even steps up to a light one"
+    greys = colours[:,0]
+    if (colours.T!=greys).any() or (greys==np.arange(len(greys))).all(): return False
+    steps = np.diff(greys)
+    even = len(steps)>1 and np.ptp(steps)<=1 and steps[0]>0 and greys[-1]>=128
+    return np.diff(np.sort(greys)).min()<16 and not even
+
+def _refuse_palette(a, palette, file):
+    "An error if a mask's numbers are those that a program gave to the colours of a picture"
+    used = np.unique(a)
+    colours = np.reshape(palette, (-1,3))[:len(used)]
+    # such a program leaves no number and no colour out, and has none twice
+    n = len(np.unique(colours, axis=0))
+    if n<2 or n<len(used) or used[-1]>=n: return
+    if not _black_outside(a, colours) and not _greys_were_ids(colours): return
+    numbered = f"{file} has a palette whose numbers are no ids: a program gave them to the colours of a picture."
+    raise ValueError(f"{numbered} Export the mask as PNG with one channel and without a palette.")
+
 # %% ../nbs/00h_masks.ipynb #c1ab1fe8
 # formats that mix values
 _LOSSY = {'JPEG', 'MPO', 'JPEG2000', 'WEBP', 'AVIF', 'HEIF', 'JXL'}
@@ -48,8 +74,12 @@ def _open_ids(file):
         lossy = form in _LOSSY or form=='TIFF' and kind in _LOSSY_TIFF
         if not lossy:
             ImageOps.exif_transpose(im, in_place=True)
-            return _as_in_file(np.asarray(im), *stored)
-    raise ValueError(f"{file} is a {form if form in _LOSSY else f'TIFF of {kind}'}, whose compression invents ids around every edge. Export the mask as PNG.")
+            a = _as_in_file(np.asarray(im), *stored)
+            palette = (im.getpalette() or []) if im.mode=='P' else []
+    kind = form if form in _LOSSY else f'TIFF of {kind}'
+    if lossy: raise ValueError(f"{file} is a {kind}, whose compression invents ids around every edge. Export the mask as PNG.")
+    _refuse_palette(a, palette, file)
+    return a
 
 # %% ../nbs/00h_masks.ipynb #a1269fe1
 def _values(a):
