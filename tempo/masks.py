@@ -111,10 +111,13 @@ def _soft_ids(a, ids):
     return soft, solid
 
 # %% ../nbs/00h_masks.ipynb #a1157643
-def _soft_white(ids, soft, solid):
-    "Whether the ids of a mask are black, white and nothing but greys on the edges between the two"
+def _soft_white(a, ids, soft, solid):
+    "Whether a mask is black, white and nothing but greys along a tenth at least of the edges between the two"
     greys = set(ids)-{0,255}
-    return solid=={0,255} and greys==set(soft) and any(32<=i<224 for i in greys)
+    if solid!={0,255} or greys!=set(soft) or not any(32<=i<224 for i in greys): return False
+    lo, hi = _extremes(a)
+    edge = a[1:-1,1:-1][(lo==0)&(hi==255)]
+    return 10*np.isin(edge, soft).sum()>=len(edge)>0
 
 def _refuse_soft(a, file, named=()):
     "An error if ids of a mask come from soft edges or from scaling; Cityscapes' own files are exact"
@@ -122,7 +125,7 @@ def _refuse_soft(a, file, named=()):
     few = 3 if 255 in ids else 4
     if len(ids)<few or _ENDINGS.search(Path(file).stem): return
     soft, solid = _soft_ids(a, ids)
-    white = soft and _soft_white(ids, soft, solid) and not set(soft)&set(named)
+    white = soft and _soft_white(a, ids, soft, solid) and not set(soft)&set(named)
     if len(soft)<max(3, len(solid)) and not white: return
     many = f"{len(soft)} ids that occur" if len(soft)>1 else 'an id that occurs'
     raise ValueError(f"{file} has {many} on soft edges alone: it was drawn with anti-aliasing or scaled with interpolation. "
