@@ -20,15 +20,19 @@ from .stills import Stills
 def _black_outside(a, colours):
     "Whether another number than 0 is black, and more of the rim's pixels have it"
     black = np.flatnonzero((colours==0).all(1))
-    rim = np.concatenate([a[0], a[-1], a[:,0], a[:,-1]])
-    return len(black)>0 and (rim==black[0]).sum()>(rim==0).sum()
+    if not len(black): return False
+    rows, columns = a[[0,-1]], a[:,[0,-1]]
+    rim = np.concatenate([rows.ravel(), columns.ravel()])
+    return (rim==black[0]).sum()>(rim==0).sum()
 
 def _greys_were_ids(colours):
     "Whether colours are greys that no eye tells apart, and neither their own numbers nor even steps up to a light one"
     greys = colours[:,0]
-    if (colours.T!=greys).any() or (greys==np.arange(len(greys))).all(): return False
+    if (colours.T!=greys).any(): return False
+    if (greys==np.arange(len(greys))).all(): return False
     steps = np.diff(greys)
-    even = len(steps)>1 and np.ptp(steps)<=1 and steps[0]>0 and greys[-1]>=128
+    rising = len(steps)>1 and steps[0]>0
+    even = rising and np.ptp(steps)<=1 and greys[-1]>=128
     return np.diff(np.sort(greys)).min()<16 and not even
 
 def _refuse_palette(a, palette, file):
@@ -114,7 +118,8 @@ def _soft_ids(a, ids):
 def _soft_white(a, ids, soft, solid):
     "Whether a mask is black, white and nothing but greys along a tenth at least of the edges between the two"
     greys = set(ids)-{0,255}
-    if solid!={0,255} or greys!=set(soft) or not any(32<=i<224 for i in greys): return False
+    if solid!={0,255} or greys!=set(soft): return False
+    if not any(32<=i<224 for i in greys): return False
     lo, hi = _extremes(a)
     edge = a[1:-1,1:-1][(lo==0)&(hi==255)]
     return 10*np.isin(edge, soft).sum()>=len(edge)>0
