@@ -244,11 +244,15 @@ def undo(self:LabelBook)->list: # Names of the pictures whose label was taken ba
     return taken
 
 # %% ../nbs/08g_labels.ipynb #c7693faa
-_UPLOADED = re.compile(r'^[0-9a-f]{8}-')
+# the name of a picture that Label Studio got as an upload
+_UPLOADED = re.compile(r'\bupload/(?:\d+/)?(?:[0-9a-f]{8}-)?([^/]+)$')
+# how a path begins that is no way from the folder of the pictures
+_ELSEWHERE = re.compile(r'[/\\~]|\.\.|[a-zA-Z][\w+.-]*:')
+_SIDE = re.compile(r'(train|val|test)(?:ing|id|idation)?(?![a-z])')
 
 def _as_text(said):
     "What a tool calls a picture, as a path"
-    return [p for p in said.replace('\\', '/').split('/') if p]
+    return [p for p in said.replace('\\', '/').split('/') if p not in ('','.')]
 
 def _as_link(said):
     "The path in what a tool calls a picture, where that is a link"
@@ -267,6 +271,15 @@ def _alike(a, b):
     "How many parts at the end two paths have in common"
     same = [x==y for x,y in zip(reversed(a), reversed(b))]
     return (same+[False]).index(False)
+
+def _sides(folders):
+    "Which of train, val and test stand among the names of folders"
+    found = [_SIDE.match(name.casefold()) for name in folders]
+    return {side[1] for side in found if side}
+
+def _swapped(named, mine):
+    "Whether folders are of train where others are of val or test"
+    return bool(_sides(named) and _sides(mine) and not _sides(named) & _sides(mine))
 
 # %% ../nbs/08g_labels.ipynb #1fb77f74
 @dataclass(frozen=True)
@@ -299,6 +312,8 @@ class _Pictures:
         self.folder = Path(folder)
         self.ends = _ends_of(files_below(self.folder, IMAGE_EXTS), self.folder)
         self.by_number = _numbered(self.ends)
+        self.folders = {name for same in self.ends.values() for parts in same for name in parts[:-1]}
+        self.folders |= {d.name for d in self.folder.glob('*') if d.is_dir()}
 
     def __call__(self, said, where):
         "The picture that is meant; `where` it is said goes into the message"
@@ -307,6 +322,7 @@ class _Pictures:
             of_link = self._best(_as_link(said))
             # a link may tell more of the folders, and of no other name
             if of_link and set(of_link) <= set(best or of_link): best = of_link
+        if len(best)==1 and self._is_another(said, best[0]): best = []
         if not best: raise FileNotFoundError(f"{where}: no picture {said[:200]!r} below {self.folder}. Say where pictures lie: --pictures FOLDER")
         if len(best)>1: self._refuse(best, repr(said[:200]), where)
         return self.folder.joinpath(*best[0])
@@ -314,9 +330,29 @@ class _Pictures:
     def _best(self, wanted):
         "The paths whose end is most like that of a path"
         name = wanted[-1] if wanted else ''
-        found = self.ends.get(name) or self.ends.get(_UPLOADED.sub('', name), [])
+        uploaded = _UPLOADED.search('/'.join(wanted))
+        found = self.ends.get(name) or self.ends.get(uploaded[1] if uploaded else '', [])
         ranks = [_alike(wanted, parts) for parts in found]
         return [parts for parts,rank in zip(found, ranks) if rank==max(ranks)]
+
+    def _is_another(self, said, parts):
+        "Whether the folders that are named say that it is not this picture"
+        # a link tells as much as the text, or more
+        wanted = max(_as_link(said), _as_text(said), key=lambda path: _alike(path, parts))
+        if _UPLOADED.search('/'.join(wanted)): return False
+        shared = _alike(wanted, parts)
+        if shared==len(parts): return self._is_beside(wanted, parts)
+        named = wanted[:-shared]
+        # of a path of another machine, the last folder is the one that may be here
+        if _ELSEWHERE.match(said): named = named[-1:]
+        return _swapped(named, parts[:-shared]) or bool(self.folders & set(named))
+
+    def _is_beside(self, wanted, parts):
+        "Whether the folder before a whole path below the root is another than the root"
+        whole = (*self.folder.resolve().parts, *parts)
+        shared = _alike(wanted, whole)
+        named = wanted[:-shared][-1:]
+        return _swapped(named, whole[:-shared][-1:]) or shared==len(parts) and bool(self.folders & set(named))
 
     def _refuse(self, found, said, where):
         "Several pictures could be meant"
@@ -549,6 +585,15 @@ def _without_pictures(entries, folder):
     name = f"{frames[0].video or 'video'}_frame{frames[0].number}.png"
     return f' of pictures below {folder}: its {len(frames)} frames have none, such as {name}. Say where they lie: --pictures FOLDER'
 
+def _say_shared(source, names):
+    "One line about names that lead to one picture"
+    shared = [(path, *said) for path,said in names.items() if len(said)>1]
+    if not shared: return
+    path, first, other = shared[0][:3]
+    more = f', and {len(shared)-1} more like it' if len(shared)>1 else ''
+    warnings.warn(f"{source}: {first!r} and {other!r} are both taken for {path}{more}. "
+                  "If they are two pictures, put the one that is missing in its folder.")
+
 def _take(found, path, name, where):
     "Add what an entry says, unless another says something else"
     try: name = check_class(name, set(found.values()))
@@ -572,11 +617,13 @@ def read_labels(
     entries = _checked_entries(source, guesses)
     folder = Path(pictures or source.parent).expanduser()
     find = None if source.is_dir() else _Pictures(folder)
-    found = {}
+    found, names = {}, defaultdict(dict)
     for where,said,name in entries:
         if not name: continue
         picture = _picture(find, said, where)
         if picture: _take(found, picture, name, where)
+        names[picture]['/'.join(_as_text(str(said)))] = said
+    if find: _say_shared(source, {path: list(said.values()) for path,said in names.items() if path})
     if not found: raise ValueError(f'{source} has no labels{_without_pictures(entries, folder)}.')
     labels = [PictureLabel(*pair) for pair in found.items()]
     return labels, sum(not name for *_,name in entries)
