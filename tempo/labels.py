@@ -498,38 +498,92 @@ def _read_json_min(path, tasks):
         yield where, _picture_of(task), _one(names, where)
 
 # %% ../nbs/08g_labels.ipynb #ceaafd45
+def _source(about):
+    "The name of the video that CVAT names, without its ending; empty where it names none"
+    return Path(about.findtext('source') or about.findtext('task/source') or '').stem
+
+def _spans(tasks):
+    "{id of a task: (its video, the numbers of its frames, how many went before)}"
+    out, before, subset = {}, 0, None
+    for task in tasks:
+        # the numbers of each subset begin anew
+        if task.findtext('subset')!=subset: before = 0
+        subset = task.findtext('subset')
+        step = re.search(r'step\s*=\s*(\d+)', task.findtext('frame_filter') or '')
+        step = int(step[1]) if step else 1
+        first, n = int(task.findtext('start_frame') or 0), int(task.findtext('size') or 0)
+        out[task.findtext('id')] = _source(task), range(first, first+n*step, step), before
+        before += first+n*step
+    return out
+
+class _Videos:
+    "The videos that CVAT's XML is of"
+    def __init__(self, root):
+        self.tasks = root.findall('meta/project/tasks/task')
+        meta = root.find('meta')
+        self.video = '' if meta is None else _source(meta)
+        if len(self.tasks)==1: self.video = _source(self.tasks[0])
+        self.spans = _spans(self.tasks)
+
+    def frame(self, task, number, where):
+        "The frame of a number; several tasks count through"
+        if len(self.tasks)<2: return _Frame(self.video, number)
+        video, numbers, before = self.spans.get(task, ('', (), 0))
+        if number-before in numbers: return _Frame(video, number-before)
+        raise ValueError(f"{where}: its project has {len(self.tasks)} tasks, and none that is known to have frame {number}. Export each task by itself.")
+
 def _read_cvat(path):
     "Tags of images"
     root = ET.parse(path).getroot()
     if root.tag!='annotations': raise ValueError(f'its first element is {root.tag!r} and has to be annotations')
-    video = Path(root.findtext('meta/source', '')).stem
+    videos = _Videos(root)
     for image in root.iter('image'):
         where = f"{path}, image {image.get('id', image.get('name'))}"
         names = [tag.attrib['label'] for tag in image.iter('tag')]
         bare = re.fullmatch(r'frame_(\d+)', image.attrib['name'])
-        yield where, _Frame(video, int(bare[1])) if bare else image.attrib['name'], _one(names, where)
-    yield from _tracks(path, root, video)
+        said = videos.frame(image.get('task_id'), int(bare[1]), where) if bare else image.attrib['name']
+        yield where, said, _one(names, where)
+    yield from _tracks(path, root, videos)
 
-def _tracks(path, root, video):
+def _tracks(path, root, videos):
     "Frames in which tracks are to be seen"
     seen = defaultdict(list)
     for track in root.findall('track'):
         for shape in track:
-            if shape.tag!='track' and shape.get('outside')!='1': seen[int(shape.attrib['frame'])].append(track.attrib['label'])
-    for number,names in sorted(seen.items()):
-        where = f'{path}, frame {number}'
-        yield where, _Frame(video, number), _one(names, where)
+            if shape.tag=='track' or shape.get('outside')=='1': continue
+            where = f"{path}, frame {int(shape.attrib['frame'])}"
+            seen[videos.frame(track.get('task_id'), int(shape.attrib['frame']), where)].append(track.attrib['label'])
+    for frame,names in sorted(seen.items(), key=lambda pair: (pair[0].video, pair[0].number)):
+        where = f'{path}, frame {frame.number}'
+        yield where, frame, _one(names, where)
 
 # %% ../nbs/08g_labels.ipynb #0c8a2d74
+def _endings(folder):
+    "{path of a picture below a folder, or its name alone, without its ending: what it can be with it}"
+    data, out = folder/'data' if (folder/'data').is_dir() else folder, defaultdict(set)
+    files = files_below(data, IMAGE_EXTS)
+    for f in files: out[f.relative_to(data).with_suffix('').as_posix()].add(f.relative_to(folder).as_posix())
+    whole = set(out)
+    for f in files:
+        if f.stem not in whole: out[f.stem].add(f.name)
+    return out
+
+def _with_ending(said, endings):
+    "What FiftyOne calls a picture, with the ending that the picture has; as it is where that is not known"
+    key = said.replace('\\', '/')
+    name = key.rpartition('/')[2]
+    found = endings.get(key) or {key.removesuffix(name)+Path(path).name for path in endings.get(name, ())}
+    return min(found) if len(found)==1 else said
+
 def _read_fiftyone(path, data):
     "Classes by number or by name"
-    stems = {f.stem: f.name for f in files_below(path.parent, IMAGE_EXTS)}
+    endings = _endings(path.parent)
     for said,target in data['labels'].items():
         where = f'{path}, label {said!r}'
         known = _listed(data['classes'] or [])
         numbered = type(target) is int and 0<=target<len(known)
         name = known[target] if numbered else '' if target is None else target
-        yield where, stems.get(Path(said).name, said), _one([name], where)
+        yield where, _with_ending(said, endings), _one([name], where)
 
 # %% ../nbs/08g_labels.ipynb #4270196c
 def _read_json(path, guesses):
