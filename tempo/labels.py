@@ -33,11 +33,20 @@ class FrameLabel:
 
 # %% ../nbs/08g_labels.ipynb #92b3ae67
 _COLUMNS = ('picture','class','file','frame','second','click')
+_QUOTED = re.compile(r"'(?='*[=+@\t\r-])")
+
+def _cell(text):
+    "Text as a cell that no spreadsheet takes for a formula, in such a way that `_uncell` gives it back"
+    return f"'{text}" if isinstance(text, str) and _QUOTED.match(text) else as_cell(text)
+
+def _uncell(text):
+    "The text of a cell, without the apostrophe in front of what looks like a formula"
+    return text[1:] if _QUOTED.match(text) else text
 
 def _read_row(row):
     "A label from a row of the table"
     numbers = int(row['frame']), float(row['second']), int(row['click'])
-    return FrameLabel(row['picture'], row['class'], row['file'], *numbers)
+    return FrameLabel(*(_uncell(row[c]) for c in ('picture','class','file')), *numbers)
 
 def _read_rows(path, read):
     "What `read` makes of each row of a table"
@@ -55,7 +64,7 @@ def _write_rows(path, columns, rows):
     with whole_file(path) as part, open(part, 'w', newline='', encoding='utf-8') as f:
         table = csv.writer(f)
         table.writerow(columns)
-        table.writerows(rows)
+        table.writerows(map(_cell, row) for row in rows)
 
 def _read_table(path):
     "Labels by picture"
@@ -101,7 +110,7 @@ def check_class(
         raise ValueError(f"{name[:60]!r} cannot be the name of a folder: {rules}")
     alike = [k for k in known if as_typed(k).casefold()==name.casefold()]
     if alike: raise ValueError(f"{name!r} and {alike[0]!r} are one folder on many disks. Use {alike[0]!r}, or another name.")
-    return as_cell(name)
+    return name
 
 # %% ../nbs/08g_labels.ipynb #c13e056f
 class LabelBook:
@@ -413,7 +422,7 @@ def _read_csv(path):
             where = f'{path}, line {rows.line_num}'
             if None in r or None in r.values(): raise ValueError(f'{where}: it has to have {len(columns)} cells, as line 1 has')
             if re.search(r'[\r\n]', r[file]+r[name]): raise ValueError(f'{where}: the file or the class goes on in the next line. Close its quote.')
-            yield where, r[file], r[name].strip()
+            yield where, _uncell(r[file]), _uncell(r[name].strip())
 
 # %% ../nbs/08g_labels.ipynb #f4fd140b
 def _listed(x):
@@ -694,7 +703,7 @@ def _csv_text(labels, out):
     text = StringIO()
     table = csv.writer(text, lineterminator='\n')
     table.writerow(('file','class'))
-    for l in labels: table.writerow((as_cell(_from(l.path, out)), as_cell(l.name)))
+    for l in labels: table.writerow((_cell(_from(l.path, out)), _cell(l.name)))
     return text.getvalue()
 
 # %% ../nbs/08g_labels.ipynb #34de13d3
