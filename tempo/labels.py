@@ -616,7 +616,7 @@ def _entries(path, guesses):
     raise ValueError('give a folder, or a file that ends in .csv, .json or .xml')
 
 # %% ../nbs/08g_labels.ipynb #4117a956
-_WRONG = (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError, RecursionError, csv.Error, ET.ParseError)
+_WRONG = (LookupError, TypeError, AttributeError, UnicodeDecodeError, RecursionError, csv.Error, ET.ParseError)
 
 def _checked_entries(path, guesses):
     "The entries, where the file is what it seems"
@@ -820,6 +820,14 @@ def write_labels(
     return out
 
 # %% ../nbs/08g_labels.ipynb #cf117efa
+def _check_outside(source, out, to):
+    "Refuse a folder of pictures within the folder that is read"
+    if to not in _FOLDERS or not source.is_dir(): return
+    below = 'data' if (source/'labels.json').is_file() else 'train'
+    root = source/below if (source/below).is_dir() else source
+    if out.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{out} lies in {root}, whose pictures are read: its own would be among them the next time. Give a folder outside.")
+
 @command(
     examples=(
         'tempo_convert labels/ labels/tasks.json --to labelstudio',
@@ -837,6 +845,7 @@ def tempo_convert(
 ):
     "Take labels from one tool to another"
     to = _format_of(Path(out), to)
+    _check_outside(Path(labels).expanduser(), Path(out).expanduser(), to)
     found, without = read_labels(labels, pictures, guesses=guesses)
     names = sorted({l.name for l in found}, key=natural_key)
     place = write_labels(found, out, to)
