@@ -823,8 +823,8 @@ def write_labels(
 def _check_outside(source, out, to):
     "Refuse a folder of pictures within the folder that is read"
     if to not in _FOLDERS or not source.is_dir(): return
-    below = 'data' if (source/'labels.json').is_file() else 'train'
-    root = source/below if (source/below).is_dir() else source
+    kinds = ['data'] if (source/'labels.json').is_file() else []
+    root = next((source/below for below in (*kinds,'train') if (source/below).is_dir()), source)
     if out.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{out} lies in {root}, whose pictures are read: its own would be among them the next time. Give a folder outside.")
 
