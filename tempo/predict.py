@@ -238,8 +238,10 @@ class Labels:
 def _rates(frames, seconds, declared):
     "Frames a second of a file, and of those that were looked at"
     steps = np.diff(seconds)
-    if not len(steps): return declared, declared
-    usual = np.median(steps)
+    real = steps[steps>0]
+    if not len(real): return declared, declared
+    # a step that occurs: the mean of two unlike ones may be like neither
+    usual = np.partition(real, len(real)//2)[len(real)//2]
     even = np.abs(steps-usual)<=usual/2
     looked_at = even.sum()/steps[even].sum()
     rate = np.diff(frames)[even].sum()/steps[even].sum()
