@@ -198,6 +198,15 @@ def _fill(spool, classifier, path, *, fps, rate, bs, progress):
     if not len(spool.read()): raise ValueError(f"{path} has no frame that can be read. Does it play? Copy it again, or leave it out.")
     spool.done.touch()
 
+# %% ../nbs/08c_predict.ipynb #72fb335d
+def _readable(name):
+    "A name as text that every file and every picture can hold"
+    return str(name).encode('utf-8', 'backslashreplace').decode()
+
+def _title(name):
+    "A name as text that Matplotlib leaves alone"
+    return _readable(name).replace('$', r'\$')
+
 # %% ../nbs/08c_predict.ipynb #c9f8bf6a
 @dataclass
 class Labels:
@@ -217,7 +226,7 @@ class Labels:
     def __len__(self): return len(self.frames)
     def __repr__(self):
         n = len(self.segments())
-        return f"Labels: {len(self)} frames of {self.path.name}, {n} segment{'s'*(n!=1)}"
+        return f"Labels: {len(self)} frames of {_readable(self.path.name)}, {n} segment{'s'*(n!=1)}"
     def names(self,
         smoothed:bool=True, # In view of all frames; False: each frame by itself
     )->np.ndarray: # (T,) class names
@@ -360,7 +369,7 @@ _SEGMENT_COLUMNS = ('file','start','stop','start_second','stop_second','class')
 
 def _write_table(path, columns, rows):
     "A CSV file, whole or not at all"
-    with whole_file(path) as part, open(part, 'w', newline='', encoding='utf-8') as f:
+    with whole_file(path) as part, open(part, 'w', newline='', encoding='utf-8', errors='backslashreplace') as f:
         table = csv.writer(f)
         table.writerow(columns)
         table.writerows(rows)
@@ -409,8 +418,8 @@ def _timeline(l, ax):
     ax.imshow(shade, cmap='Greys', vmin=0, vmax=2, **where)
     for start,stop,name in segments:
         ax.barh(names.index(name), stop-start, left=start, height=.5, color=colors[name])
-    ax.set_yticks(range(len(names)), names, fontsize=8)
-    ax.set(title=l.path.name, xlabel='seconds')
+    ax.set_yticks(range(len(names)), map(_title, names), fontsize=8)
+    ax.set(title=_title(l.path.name), xlabel='seconds')
 
 # %% ../nbs/08c_predict.ipynb #48636493
 def plot_timeline(
