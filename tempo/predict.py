@@ -418,7 +418,7 @@ def _timeline(l, ax):
     ax.imshow(shade, cmap='Greys', vmin=0, vmax=2, **where)
     for start,stop,name in segments:
         ax.barh(names.index(name), stop-start, left=start, height=.5, color=colors[name])
-    ax.set_yticks(range(len(names)), map(_title, names), fontsize=8)
+    ax.set_yticks(range(len(names)), [_title(n) for n in names], fontsize=8)
     ax.set(title=_title(l.path.name), xlabel='seconds')
 
 # %% ../nbs/08c_predict.ipynb #48636493
@@ -500,8 +500,8 @@ def _outputs(out, video, n):
 
 # %% ../nbs/08c_predict.ipynb #5e919f8d
 def _note_begun(parts, files):
-    "Note beside the unfinished parts what is written before the tables"
-    write_atomic(parts/'begun', '\n'.join(str(f.resolve()) for f in files))
+    "Note beside the unfinished parts what is about to be written"
+    write_atomic(parts/'begun', '\n'.join(_readable(f.resolve()) for f in files))
 
 def _begun(parts):
     "The files that a run which was cut off had begun to write"
@@ -522,14 +522,16 @@ def label_videos(
     parts = out.with_name(out.name+'.parts')
     ours = _begun(parts)
     made = [p for p in (out, segments_file(out), picture, video) if p]
-    _check_new([p for p in made if str(p.resolve()) not in ours])
+    _check_new([p for p in made if _readable(p.resolve()) not in ours])
     labels = predict_video(classifier, source, fps=fps, parts=parts, **kwargs)
-    _note_begun(parts, [p for p in (picture, video) if p])
+    _note_begun(parts, made)
     import matplotlib.pyplot as plt
     fig = plot_timeline(labels)
     with whole_file(picture) as part: fig.savefig(part, dpi=150, format='png')
     plt.close(fig)
     if video: labels[0].write_video(video, fps=fps)
     write_labels(labels, out)
+    # from here on all is whole, and no run may write over it
+    (parts/'begun').unlink()
     shutil.rmtree(parts)
     return labels
