@@ -106,10 +106,24 @@ def _opened(path):
 # %% ../nbs/00f_video.ipynb #bead3206
 _UPRIGHT = (1,0),(0,1)                                    # neither turned nor mirrored
 
+def _unnamed(kinds, value):
+    "A kind of side data that FFmpeg knows and PyAV does not"
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f'UNNAMED_{value}', value
+    return kind
+
+def _side_data(frame):
+    "All that FFmpeg hands on beside the pixels of a frame"
+    from av.sidedata.sidedata import Type
+    # PyAV 18 has no name for a camera's EXIF and then gives nothing
+    try: return frame.side_data
+    except ValueError: Type._missing_ = classmethod(_unnamed)
+    return frame.side_data
+
 def _matrix(frame):
     "How a player turns and mirrors a frame: ((a,b),(c,d)) takes x to a·x+c·y and y to b·x+d·y"
     from av.sidedata.sidedata import Type
-    data = frame.side_data.get(Type.DISPLAYMATRIX) if frame else None
+    data = _side_data(frame).get(Type.DISPLAYMATRIX) if frame else None
     if data is None: return _UPRIGHT
     m = np.frombuffer(bytes(data), np.int32)/65536
     return (m[0], m[1]), (m[3], m[4])
