@@ -361,7 +361,8 @@ class _Pictures:
         whole = (*self.folder.resolve().parts, *parts)
         shared = _alike(wanted, whole)
         named = wanted[:-shared][-1:]
-        return _swapped(named, whole[:-shared][-1:]) or shared==len(parts) and bool(self.folders & set(named))
+        if _swapped(named, whole[:-shared][-1:]): return True
+        return shared==len(parts) and bool(self.folders & set(named))
 
     def _refuse(self, found, said, where):
         "Several pictures could be meant"
@@ -520,7 +521,8 @@ def _spans(tasks):
         subset = task.findtext('subset')
         step = re.search(r'step\s*=\s*(\d+)', task.findtext('frame_filter') or '')
         step = int(step[1]) if step else 1
-        first, n = int(task.findtext('start_frame') or 0), int(task.findtext('size') or 0)
+        first = int(task.findtext('start_frame') or 0)
+        n = int(task.findtext('size') or 0)
         out[task.findtext('id')] = _source(task), range(first, first+n*step, step), before
         before += first+n*step
     return out
@@ -569,7 +571,8 @@ def _tracks(path, root, videos):
 # %% ../nbs/08g_labels.ipynb #0c8a2d74
 def _endings(folder):
     "{path of a picture below a folder, or its name alone, without its ending: what it can be with it}"
-    data, out = folder/'data' if (folder/'data').is_dir() else folder, defaultdict(set)
+    data = folder/'data' if (folder/'data').is_dir() else folder
+    out = defaultdict(set)
     files = files_below(data, IMAGE_EXTS)
     for f in files: out[f.relative_to(data).with_suffix('').as_posix()].add(f.relative_to(folder).as_posix())
     whole = set(out)

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
-from .utils import whole_file, write_atomic
+from .utils import as_cell, whole_file, write_atomic
 from .pictures import fit_dims
 from .synthetic import write_video
 from .video import Reading, find_sources, frame_files, probe_video, read_frames, thinning
@@ -354,14 +354,14 @@ def _frame_rows(l):
     "The rows of a `Labels`"
     file = _shown(l.path)
     for i,second,a,p,b in zip(l.frames.tolist(), l.seconds.tolist(), l.said, l.probability, l.smoothed):
-        yield file, i, f'{second:.3f}', l.classes[a], f'{p:.4f}', l.classes[b]
+        yield file, i, f'{second:.3f}', as_cell(l.classes[a]), f'{p:.4f}', as_cell(l.classes[b])
 
 # %% ../nbs/08c_predict.ipynb #8cae8d58
 def _segment_rows(l):
     "The rows of the segments of a `Labels`"
     file = _shown(l.path)
     for (start,stop,name),(begin,end,_) in zip(l.segments(), l.segments(seconds=True)):
-        yield file, start, stop, f'{begin:.3f}', f'{end:.3f}', name
+        yield file, start, stop, f'{begin:.3f}', f'{end:.3f}', as_cell(name)
 
 # %% ../nbs/08c_predict.ipynb #b5ea057f
 _COLUMNS = ('file','frame','second','class','probability','smoothed')

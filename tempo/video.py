@@ -881,6 +881,15 @@ def _folder(self:Reading):
         yield i/rate, partial(open_image, f, self.size, self.fit)
 
 # %% ../nbs/00f_video.ipynb #17a249bd
+def _decodes(path, threads):
+    "Whether every packet of a file can be decoded; no picture of it is kept"
+    with _opened(path) as (container, stream):
+        stream.thread_type = 'AUTO'
+        stream.codec_context.thread_count = threads
+        log = _Packets(container, stream)
+        for _ in _decode(container, stream, log): pass
+    return not log.failed and not log._spoilt()
+
 @patch
 def _judge(self:Reading, log):
     "What a whole pass has shown"
@@ -893,6 +902,7 @@ def _by_decord(self:Reading, w, h, log):
     log.shown.extend(log.table()['start']*log.unit)
     frames = _decord_frames(self.path, *fit_dims(w, h, self.size, self.fit), self.threads)
     for a,time in zip(frames, log.shown): yield time, partial(np.asarray, a)
+    if not _decodes(self.path, self.threads): raise Unproven('not every packet of it can be decoded')
     self._judge(log)
 
 # %% ../nbs/00f_video.ipynb #e3834d5b
