@@ -25,7 +25,8 @@ VIDEO_EXTS = '.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv
 VIDEO_EXTS += '.mod .tod .m1v .mpe .dv .divx .qt .rm .trp .insv .lrv .h264 .hevc .264 .265 .y4m'.split()
 VIDEO_EXTS += '.m2t .mk3d .rmvb .wtv .nut .ivf .amv .h265'.split()
 # .ogg is left out: most of these hold sound alone
-VIDEO_EXTS += '.mjpeg .mjpg .tp .m2p .mpv .mp4v .xvid .ismv'.split()
+# the shards of a store of JPEG pictures end in .mjpg
+VIDEO_EXTS += '.mjpeg .tp .m2p .mpv .mp4v .xvid .ismv'.split()
 
 # %% ../nbs/00f_video.ipynb #b72d9644
 def frame_files(
