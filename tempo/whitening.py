@@ -60,9 +60,7 @@ def whiten(
     pairs,
     *,
     shrink:float=SHRINK, # As for `whitening_matrix`
-# `pairs`, `shrink`, and `ratio`: how much more
-# one direction is shrunk than another, at most
-)->dict:
+)->dict: # `pairs`, `shrink`, and `ratio`: of the largest scale to the smallest
     "Shrink the directions in which features of a pair differ"
     _check_pairs(pairs)
     first, second = (extract_features(backbone, FrameSubset(store, frames)).numpy() for frames in np.asarray(pairs).T)
