@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
-from .utils import as_typed, files_below, whole_file, write_atomic
+from .utils import as_typed, escape_math, files_below, whole_file, write_atomic
 from .pictures import IMAGE_EXTS, as_square
 from .stills import Stills, load_stills
 from .backbones import Backbone, backbone_tensors, cached_features, extract_features, filled_backbone, get_backbone, onnx_outputs
@@ -822,7 +822,8 @@ def plot_confusion(self:Classifier,
     counts = self.facts.get('confusion')
     if counts is None: raise ValueError('nothing was measured: no still could be held back. Label at least two of each class.')
     look = dict(annot=len(self.classes)<=12, fmt='d', cmap='Blues', cbar=False, square=True)
-    ax = sns.heatmap(np.array(counts), xticklabels=self.classes, yticklabels=self.classes, ax=ax, **look)
+    names = [escape_math(name) for name in self.classes]
+    ax = sns.heatmap(np.array(counts), xticklabels=names, yticklabels=names, ax=ax, **look)
     ax.set(xlabel='said', ylabel='true')
     return ax
 
@@ -850,7 +851,7 @@ def _gallery(pictures, titles):
     for ax in axs[0]: ax.axis('off')
     for ax,picture,title in zip(axs[0], pictures, titles):
         ax.imshow(picture)
-        ax.set_title(title, fontsize=8)
+        ax.set_title(escape_math(title), fontsize=8)
     return fig
 
 def show_mistakes(

@@ -11,7 +11,7 @@ import contextlib, hashlib, importlib, io, json, math, numbers, os, re, warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 import numpy as np
-from .utils import as_typed, write_atomic
+from .utils import as_typed, escape_math, write_atomic
 from .pictures import MAX_PIXELS, picture_size, read_picture
 from .masks import mask_files, mask_stem, picture_files, read_ids, refuse_greys, void_id
 
@@ -917,7 +917,7 @@ def _draw_instance(ax, a, text, color):
     # a picture's first pixel reaches from -.5 to .5, and a box begins at its edge
     ax.add_patch(Rectangle((x-.5,y-.5), *size, fill=False, ec=color, lw=1.5))
     label = dict(facecolor=color, lw=0, pad=1)
-    ax.text(x, y, text, fontsize=8, color='white', va='bottom', bbox=label)
+    ax.text(x, y, escape_math(text), fontsize=8, color='white', va='bottom', bbox=label)
 
 # %% ../nbs/05a_coco.ipynb #4dddffd5
 def _draw(ax, image, anns, names, colors):
@@ -968,5 +968,5 @@ def show_results(
         for k,anns in enumerate((d['annotations'], *preds)):
             _draw(axs[k,j], image, _worth_drawing(anns, r['id'], score), cats, colors)
     titles = ('truth', *names)
-    for k,title in enumerate(titles): axs[k,0].set_title(title, loc='left', fontsize=9)
+    for k,title in enumerate(titles): axs[k,0].set_title(escape_math(title), loc='left', fontsize=9)
     return fig

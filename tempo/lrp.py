@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'KNOWN', 'classifier', 'draw_stills', 'scores', 'feature_relevance', 'head_constant', 'canonizers',
-           'check_layers', 'check_images', 'lrp_heatmaps', 'escape_math', 'show_map', 'show_heatmaps', 'wide_masks',
-           'relevance_share', 'relative_relevance', 'edge_maps']
+           'check_layers', 'check_images', 'lrp_heatmaps', 'show_map', 'show_heatmaps', 'wide_masks', 'relevance_share',
+           'relative_relevance', 'edge_maps']
 
 # %% ../nbs/06a_lrp.ipynb #4895a6db
 import copy
@@ -24,6 +24,7 @@ try:
     from zennit.types import AvgPool, BatchNorm, Linear, MaxPool
 except ImportError as e:
     raise ImportError("zennit is not installed, which heat maps need: pip install 'tempo-video[explain]'") from e
+from .utils import escape_math    # was defined here and stays importable from here
 from .stills import Stills, subset
 from .masks import load_masks    # was defined here and stays importable from here
 from .loaders import card
@@ -249,12 +250,6 @@ def lrp_heatmaps(
         return torch.cat([_batch_relevance(net, body, images[b], target[b]) for b in batches]).numpy()
 
 # %% ../nbs/06a_lrp.ipynb #0f70ce48
-def escape_math(
-    s, # Any name
-)->str: # For a title: no dollar begins a formula
-    "A name as text that Matplotlib leaves alone"
-    return str(s).replace('$', r'\$')
-
 def show_map(
     ax, # Matplotlib's axes
     r, # (H,W) relevance

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
-from .utils import as_cell, whole_file, write_atomic
+from .utils import as_cell, escape_math, whole_file, write_atomic
 from .pictures import fit_dims
 from .synthetic import write_video
 from .video import Reading, find_sources, frame_files, probe_video, read_frames, thinning
@@ -205,7 +205,7 @@ def _readable(name):
 
 def _title(name):
     "A name as text that Matplotlib leaves alone"
-    return _readable(name).replace('$', r'\$')
+    return escape_math(_readable(name))
 
 # %% ../nbs/08c_predict.ipynb #c9f8bf6a
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.all import *
 from .statistics import mean_interval, mean_over_runs, mean_sd, n_text, stills_needed, t_halfwidth, two_way_interval
-from .utils import as_cell, as_file_name, told_in_words
+from .utils import as_cell, as_file_name, escape_math, told_in_words
 from .rows import add_row, check_writable, code_version, from_row, latest_run, load_rows, machine, rows_of, to_row
 
 # %% ../nbs/03a_report.ipynb #356f251a
@@ -147,7 +147,8 @@ def plot_confusion(self:EvalResult,
     import seaborn as sns
     percent = 100*self.confusion(n)
     look = dict(vmin=0, vmax=100, cmap='Blues', square=True, cbar_kws=dict(label='%'))
-    ax = sns.heatmap(percent, xticklabels=1, yticklabels=1, ax=ax, **look)
+    names = [escape_math(name) for name in percent]
+    ax = sns.heatmap(percent, xticklabels=names, yticklabels=names, ax=ax, **look)
     ax.set_xlabel('predicted')
     ax.set_ylabel('true')
     return ax
@@ -162,7 +163,7 @@ def _interval(accs): return t_halfwidth(accs) if accs.shape[1]>2 else 0*accs[:,0
 def _band(ax, x, accs, color, label, half=_sd, **kw):
     mean = 100*accs.mean(1)
     wide = 100*half(accs) if accs.shape[1]>1 else 0
-    ax.plot(x, mean, color=color, label=label, **kw)
+    ax.plot(x, mean, color=color, label=escape_math(label), **kw)
     ax.fill_between(x, mean-wide, mean+wide, color=color, alpha=.2, lw=0)
 
 def _finish(ax, xlabel): # what all plots of accuracy have in common

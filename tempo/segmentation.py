@@ -30,7 +30,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 # %% ../nbs/06_segmentation.ipynb #c094ac1e
-from .utils import as_file_name, write_atomic
+from .utils import as_file_name, escape_math, write_atomic
 from .backbones import LEVELS, Backbone, FeatureMaps, SimplePyramid, get_backbone, weights_digest
 from .checkpoint import Checkpoint, seeded, write_checkpoint
 from .loaders import NumberedDL
@@ -606,7 +606,7 @@ def _plot_curve(ax, curve, kind, color):
     "Mean over runs in percent, and a band of one standard deviation where there are several"
     a = 100*curve.at(kind)
     mean = a.mean(0)
-    ax.plot(curve.iters, mean, marker='o', ms=3, color=color, label=curve.name)
+    ax.plot(curve.iters, mean, marker='o', ms=3, color=color, label=escape_math(curve.name))
     if len(a)<2: return
     sd = a.std(0, ddof=1)
     ax.fill_between(curve.iters, mean-sd, mean+sd, color=color, alpha=.2, lw=0)

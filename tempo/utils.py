@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['natural_key', 'system_name', 'files_below', 'as_file_name', 'as_typed', 'read_table', 'typed_places', 'as_cell',
-           'put_in_place', 'sync_files', 'write_error', 'told_in_words', 'lent_file', 'abandoned', 'whole_file',
-           'lent_folder', 'check_place', 'write_atomic', 'remember', 'recall', 'as_size', 'counted', 'hold_folder',
-           'taken_alone', 'clear_errors']
+           'escape_math', 'put_in_place', 'sync_files', 'write_error', 'told_in_words', 'lent_file', 'abandoned',
+           'whole_file', 'lent_folder', 'check_place', 'write_atomic', 'remember', 'recall', 'as_size', 'counted',
+           'hold_folder', 'taken_alone', 'clear_errors']
 
 # %% ../nbs/00d_utils.ipynb #3e63e87e
 import csv, errno, functools, itertools, json, os, re, shutil, sys, unicodedata, uuid, warnings, weakref, zlib
@@ -156,6 +156,13 @@ def as_cell(
 ): # The same, if no spreadsheet would take it for a formula
     "Text that begins like a formula, with an apostrophe before it; anything else as it is"
     return f"'{text}" if isinstance(text, str) and re.match(r'[=+@\t\r-]', text) else text
+
+# %% ../nbs/00d_utils.ipynb #1830bc9a
+def escape_math(
+    s, # Any name
+)->str: # For a title: no dollar begins a formula
+    "A name as text that Matplotlib leaves alone"
+    return str(s).replace('$', r'\$')
 
 # %% ../nbs/00d_utils.ipynb #79506589
 def _sync(path):
