@@ -28,13 +28,41 @@ VIDEO_EXTS += '.m2t .mk3d .rmvb .wtv .nut .ivf .amv .h265'.split()
 # the shards of a store of JPEG pictures end in .mjpg
 VIDEO_EXTS += '.mjpeg .tp .m2p .mpv .mp4v .xvid .ismv'.split()
 
+# %% ../nbs/00f_video.ipynb #e894e93e
+# a number, perhaps with decimals, between other characters
+_NUMBER = re.compile(r'(.*?)(\d+)(?:\.(\d+))?(\D*)')
+
+def _unevenness(values):
+    "How far steps between sorted values are from the usual one, as a share of it"
+    steps = np.diff(np.sort(values))
+    usual = np.median(steps)
+    return np.median(np.abs(steps-usual))/usual if usual else math.inf
+
+def _are_seconds(numbers):
+    "Whether (digits, digits behind a point or None) are seconds with decimals, and not two numbers that count"
+    behind = [b for _,b in numbers if b]
+    longest = max(map(len, behind), default=0)
+    # of one length, both readings give one order
+    if all(len(b)==longest for b in behind): return False
+    parts = [b for b in behind if b!='0']
+    if any(b[-1]=='0' for b in parts): return False
+    if any(b[0]=='0' for b in parts): return True
+    seconds = [float(f'{a}.{b or 0}') for a,b in numbers]
+    counted = [int(a)*10**longest+int(b or 0) for a,b in numbers]
+    return _unevenness(seconds) < _unevenness(counted)
+
 # %% ../nbs/00f_video.ipynb #b72d9644
 def frame_files(
     folder, # A folder of frames
 )->list: # Its pictures, in their order in time
     "The pictures of one folder of frames; hidden files do not count"
     pictures = [f for f in Path(folder).iterdir() if f.suffix.lower() in IMAGE_EXTS and not system_name(f.name)]
-    return sorted(pictures, key=natural_key)
+    numbers = [_NUMBER.fullmatch(f.stem) for f in pictures]
+    if not all(numbers) or not _are_seconds([m.group(2, 3) for m in numbers]):
+        # 0.png before 0.5.png
+        return sorted(pictures, key=lambda f: (natural_key(f.stem), f.suffix))
+    seconds = {f: (natural_key(m[1]), float(f'{m[2]}.{m[3] or 0}'), f.name) for f,m in zip(pictures, numbers)}
+    return sorted(pictures, key=seconds.get)
 
 # %% ../nbs/00f_video.ipynb #f010b1d5
 def _once(paths):
@@ -435,6 +463,8 @@ def _declared_step(container, stream):
 # %% ../nbs/00f_video.ipynb #fadbbe54
 # in these, a file goes on as long as the packets of any stream do
 _EVERYTHING = 'matroska', 'flv', 'nut'
+# and in these, those of other streams tell of lost bytes
+_ALL_STREAMS = *_EVERYTHING, 'avi'
 
 class _Packets:
     "What the packets of one stream say, taken down as they go by"
@@ -454,6 +484,8 @@ class _Packets:
         self.upto = self.unread = 0
         # when each frame is shown (s), and which of them the decoder calls corrupt
         self.shown, self.spoilt = array('d'), []
+        # those of them that no other frame excuses
+        self.spoilt_keys = set()
         # what the frames say themselves, in units of time
         self.stamps = array('q')
         # packets that the decoder refused, and whether the file breaks off
@@ -514,13 +546,13 @@ def show(self:_Packets, frame):
         self.shift += follows-time
     self.shown.append(time if time>last else follows)
     if frame.is_corrupt: self.spoilt.append(n)
+    if frame.is_corrupt and frame.key_frame: self.spoilt_keys.add(n)
 
 # %% ../nbs/00f_video.ipynb #e7062c95
 def _demux(container, stream, log):
     "Packets of `stream` up to the end, or to where the file breaks off; each is noted in `log`"
     import av
-    # there, the packets of other streams tell of lost bytes, or where the file ends
-    everything = log.kind.startswith(_EVERYTHING)
+    everything = log.kind.startswith(_ALL_STREAMS)
     begin = container.demux if everything else partial(container.demux, stream)
     packets, lost = begin(), 0
     while True:
@@ -597,6 +629,14 @@ def _beside_lost(self:_Packets, t, usual):
     near = np.abs(t['start'][1:,None]-torn) <= 16*usual
     return near.any(1)
 
+@patch
+def _closed_up(self:_Packets, t):
+    "Which steps between packets of AVI hide a hole: it counts its packets, so those behind lost bytes close up in time"
+    missing = self.announced-self.n
+    counts = self.kind=='avi' and t['end'].max()<self.announced
+    # a frame that was dropped takes eight bytes
+    return (t['unread'][1:]>256+8*missing) & counts
+
 # %% ../nbs/00f_video.ipynb #08c67c63
 @patch
 def holes(self:_Packets):
@@ -611,7 +651,7 @@ def holes(self:_Packets):
     long = untold & (lost>9)
     some = untold & (lost>4)
     if lost[some].sum() >= .1*len(lost): long |= some
-    return 1+np.flatnonzero(with_bytes | long)
+    return 1+np.flatnonzero(with_bytes | long | self._closed_up(t))
 
 # %% ../nbs/00f_video.ipynb #e57e4417
 @patch
@@ -648,7 +688,7 @@ def torn(self:_Packets):
 @patch
 def _spoilt(self:_Packets):
     "Numbers of the frames that the decoder calls corrupt, other than where a recording begins"
-    begins = [k for n,k in enumerate(self.spoilt) if n==k]
+    begins = [k for n,k in enumerate(self.spoilt) if n==k and k not in self.spoilt_keys]
     return sorted({*self.spoilt}-{*begins, *self.resets})
 
 # %% ../nbs/00f_video.ipynb #0b0b3264
@@ -915,8 +955,8 @@ def _by_pyav(self:Reading):
         stream.codec_context.thread_count = self.threads
         log, before = _Packets(container, stream), None
         for frame in _decode(container, stream, log):
-            # a joined recording may change its proportions
-            looks = frame.width, frame.height, _aspect(stream)
+            # a joined recording may change its proportions, and a camera be turned
+            looks = frame.width, frame.height, _aspect(stream), _matrix(frame)
             if looks!=before:
                 before = looks
                 picture = _converter(_shape(stream, frame), self.size, self.fit)
