@@ -27,7 +27,7 @@ Trainings are short (`SHORT`), so that many fit into a night on two cores. `--fu
 """
 import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')     # before torch: waiting threads must not take the other core
-import argparse, json, subprocess, sys, time, warnings
+import argparse, copy, json, subprocess, sys, time, warnings
 from pathlib import Path
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 import numpy as np
@@ -121,6 +121,12 @@ def measure(backbone, domain, size):
         if len(sizes)>1: found[f'{d}, balanced'] = balanced(r, y)
     return found
 
+def without_matrix(backbone):
+    "The same weights, not whitened"
+    plain = copy.deepcopy(backbone)
+    plain.whitening = None
+    return plain
+
 def train(domain, setting, seed, how):
     "One training: what its row says, and the accuracies of its weights at several shares"
     how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
@@ -133,6 +139,7 @@ def train(domain, setting, seed, how):
     size = b.size
     row = {k: b.meta[k] for k in KEPT if k in b.meta}
     accs = dict(kept=measure(b, domain, size))
+    if b.whitening is not None: accs['unwhitened'] = measure(without_matrix(b), domain, size)
     for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
     return row, accs
 
@@ -176,7 +183,9 @@ def weigh(row, starts):
     if not at.get(str(share)):
         which = f"{row['domain']}:{row['setting']}, seed {row['seed']}"
         sys.exit(f'{which}: weights at {share} were not measured. Take the row out and train again')
-    accs = row['accs'] | dict(kept=at[str(share)])
+    # these are of other weights
+    measured = {k: v for k,v in row['accs'].items() if k!='unwhitened'}
+    accs = measured | dict(kept=at[str(share)])
     return row | dict(accs=accs, evidence=e, weighed=code_version())
 
 def weigh_all():

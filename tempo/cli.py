@@ -221,9 +221,9 @@ def tempo_train(
     # Weight interpolation: 0 is the start, 1 the trained weights;
     # default: by what was learnt, .85 at most; 1 for a random start
     average:float=None,
-    # Shrink the directions in which features of a
-    # pair still differ, by a matrix behind the backbone
-    whiten:bool_arg=False,
+    # Shrink the directions in which features of a pair still differ, by a
+    # matrix behind the backbone; default: where the proximity is auto
+    whiten:bool_arg=None,
     # thorough: three times as long, larger
     # pictures, nothing frozen; for a GPU or a night
     recipe:str=None,

@@ -376,9 +376,9 @@ class TrainConfig(_Pairs):
     # From 0, the start, to 1, the trained weights; 'auto': by what was
     # learnt; None: 'auto' where `proximity` is, else .85; 1 if random
     average:object=None
-    # Shrink the directions in which features of a pair
-    # still differ, by a matrix behind the backbone
-    whiten:bool=False
+    # Shrink the directions in which features of a pair still differ, by
+    # a matrix behind the backbone; None: where `proximity` is 'auto'
+    whiten:bool=None
     # None, or 'thorough': three times as long, larger
     # pictures, nothing frozen; for a GPU or a night
     recipe:str=None
@@ -398,6 +398,8 @@ def __post_init__(self:TrainConfig):
     LearnerConfig.__post_init__(self)
     if self.weights is None and self.average in (None,'auto'): self.average = 1.
     if self.average is None: self.average = 'auto' if self.proximity=='auto' else MOST
+    # pairs at a distance that somebody gave may show two subjects
+    if self.whiten is None: self.whiten = self.proximity=='auto'
     if self.out is not None: self.out = Path(self.out).expanduser()
 
 # %% ../nbs/02o_settings.ipynb #ca0ad771
