@@ -2,20 +2,20 @@
 subject stays, on video whose subject changes, and on little video.
 
     python bench/domains.py [--data ../shared/data] [--only DOMAIN,DOMAIN:SETTING] [--seeds 42,1,2] [--jobs 2] [--full 0]
-        [--out results/domains.jsonl]
+        [--out results/domains.jsonl] [--keep FOLDER]
 
 A row is one training of EfficientNet-Lite0 from its ImageNet weights. It holds the stretches that were found, what the
 training taught by `tempo.evidence`, and accuracies of linear evaluation on labelled stills: of the backbone as
-`train_tempo` gives it (`kept`), and of the same training with its weights at a given share of the way from the start. The
+`train_tempo` gives it (`kept`), of the same weights without the matrix that whitens their features (`unwhitened`), and of
+the same training with its weights at a given share of the way from the start. `--keep FOLDER` keeps the backbones. The
 setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class: pairs up to 300 frames
 apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` are larger networks and their starts; their
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
 with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
 size that has no ImageNet weights; it learns alone, or from Lite2 as well. `jpeg` is the default out of a store of JPEG
-pictures, and `whitened` the default with its features whitened by pairs. `pilot` is `tempo.pilot`: what it says with
-labelled stills, and without. What `--out` already holds is not trained again. How far the weights go is decided after a
-training, so `--weigh 1` trains nothing: it decides that anew for the rows of `--out`, by the code at hand, and takes what
-was measured there.
+pictures. `pilot` is `tempo.pilot`: what it says with labelled stills, and without. What `--out` already holds is not
+trained again. How far the weights go is decided after a training, so `--weigh 1` trains nothing: it decides that anew for
+the rows of `--out`, by the code at hand, and takes what was measured there.
 
 - `streams`: continuous video made of `clips`; the subject changes every few seconds, cross-faded. `hard joins`: the same
   with cuts for fades. `half seconds`: the subject changes twice a second.
@@ -34,7 +34,7 @@ import numpy as np
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 from fastai.callback.core import Callback
-from tempo.backbones import LITE0, LITES, create_backbone
+from tempo.backbones import LITE0, LITES, create_backbone, save_backbone
 from tempo.cuts import split_cuts
 from tempo.data import FrameStore
 from tempo.linear_eval import linear_eval
@@ -60,7 +60,7 @@ SMALL = dict(arch='mobilenetv3_small_100', weights=None)     # less than half of
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
     'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
     'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
-    'copies': dict(proximity=1), 'jpeg': dict(), 'whitened': dict(whiten=True),
+    'copies': dict(proximity=1), 'jpeg': dict(),
     'lite1 start': dict(arch=LITES[1]), 'lite1': dict(arch=LITES[1], steps=287),
     'lite2 start': dict(arch=LITES[2]), 'lite2': dict(arch=LITES[2], steps=265),
     'teacher': dict(teacher=LITES[2]), 'teacher alone': dict(teacher=LITES[2], loss='none'),
@@ -137,6 +137,7 @@ def train(domain, setting, seed, how):
     learn = train_tempo(video, arch, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
     size = b.size
+    if args.keep: save_backbone(b, Path(args.keep)/f'{domain}_{setting}_{seed}.safetensors'.replace(' ', '_'))
     row = {k: b.meta[k] for k in KEPT if k in b.meta}
     accs = dict(kept=measure(b, domain, size))
     if b.whitening is not None: accs['unwhitened'] = measure(without_matrix(b), domain, size)
@@ -209,7 +210,7 @@ def left_to_do():
 
 if __name__=='__main__':
     rows = Path(__file__).resolve().parent.parent/'results'/'domains.jsonl'
-    p = parser(__doc__, data=Path('../shared/data'), only=','.join(DOMAINS), seeds='42,1,2', jobs=2, full=0, out=rows, weigh=0)
+    p = parser(__doc__, data=Path('../shared/data'), only=','.join(DOMAINS), seeds='42,1,2', jobs=2, full=0, out=rows, weigh=0, keep='')
     p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.one: one(*args.one)

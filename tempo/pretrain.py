@@ -26,13 +26,13 @@ from .barlow_loss import Projector
 from .again import Again
 from .backbones import Backbone, bare, check_backbone, check_side, extract_features, load_backbone, save_backbone, weights_digest
 from .teacher import Teacher
-from .whitening import N_PAIRS, whiten
+from .whitening import whiten
 from .lora import LowRank, Lora
 from .optim import kernels
 from .watch import Collapse, Watch, without_waiting
 from .learner import PlainLearner, Table
 from .checkpoint import Checkpoint, only_run, seeded
-from .stretches import LookAgain, clip_fps, find_stretches
+from .stretches import LookAgain, clip_fps, find_stretches, look_through
 from .evidence import MOST, Evidence, StretchProbe
 from .parallel import data_parallel
 from .model import EARLY, Ema, KeepStatistics, TempoCallback, TempoModel, last_early, split_early, split_low_rank
@@ -46,8 +46,9 @@ class TempoLearner(PlainLearner):
     evidence = None
     # Whether training ended because every picture got the same features
     collapsed = False
-    # Whether features are whitened, and what that changed
-    whitens, whitened = False, None
+    # The video as it was before stretches were looked for; whether
+    # features are whitened, and what that changed
+    video, whitens, whitened = None, False, None
     # Context managers to make for each fit: what holds
     # while it trains, and not afterwards
     during = ()
@@ -422,10 +423,11 @@ def _between(learn, share):
     return backbone
 
 def _whitened(learn):
-    "What whitening changed: by pairs as training drew them at its end"
-    train = learn.dls.train
-    found = whiten(learn.model.backbone, train.store, train.sampler.epoch(0, N_PAIRS))
-    if not rank_distrib(): print('features are whitened by {pairs} pairs: one direction is shrunk up to {ratio:.1f} times as much as another'.format(**found))
+    "What whitening changed: by pairs within stretches as the trained network sees them, and others like them"
+    backbone = learn.model.backbone
+    found = whiten(backbone, look_through(learn.video, backbone))
+    said = 'features are whitened by {near:,} near pairs and {far:,} far ones: one direction is shrunk up to {ratio:.1f} times as much as another'
+    if not rank_distrib(): print(said.format(**found))
     return found
 
 @patch
@@ -526,7 +528,7 @@ def _learner_of(source, config, more):
     found = _look_through(store, backbone, config)
     dls = _pairs(config, *_within(store, found, config.proximity))
     learn = _build_learner(dls, config, backbone, more)
-    learn.stretches, learn.whitens = found, config.whiten
+    learn.stretches, learn.video, learn.whitens = found, store, config.whiten
     if config.proximity=='auto' and config.looks==2: learn.add_cb(LookAgain(store))
     if config.average=='auto' and num_distrib()<=1: learn.add_cb(Again(found if config.proximity=='auto' else None))
     return learn

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RATE', 'FINEST', 'ENOUGH', 'LONGEST', 'STRETCHES_FORMAT', 'clip_fps', 'sampled_frames', 'FrameSubset',
-           'leading_directions', 'unit_courses', 'change_points', 'Stretches', 'find_stretches', 'LookAgain']
+           'leading_directions', 'unit_courses', 'change_points', 'Stretches', 'look_through', 'find_stretches',
+           'LookAgain']
 
 # %% ../nbs/02f_stretches.ipynb #6d59f19a
 import hashlib, json
@@ -209,6 +210,15 @@ def _as_stretches(store, begins, looked, longest):
     index = dict(store.index, clips=[asdict(c) for c in clips])
     frames = max(1, round(longest*float(np.median(clip_fps(store)))))
     return Stretches(FrameStore(store.path, index), store.bounds, looked, frames)
+
+def look_through(
+    store:FrameStore, # The video
+    backbone:Backbone, # The network that looks at it, on its own device
+    penalty:float=2., # As for `find_stretches`
+)->Stretches:
+    "What `find_stretches` finds, by this process alone and without remembering it"
+    _check_stretches(store, penalty, LONGEST)
+    return _as_stretches(store, *_look(store, backbone, penalty), LONGEST)
 
 def find_stretches(
     store:FrameStore, # The video
