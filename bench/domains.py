@@ -6,9 +6,10 @@ subject stays, on video whose subject changes, and on little video.
 
 A row is one training of EfficientNet-Lite0 from its ImageNet weights. It holds the stretches that were found, what the
 training taught by `tempo.evidence`, and accuracies of linear evaluation on labelled stills: of the backbone as
-`train_tempo` gives it (`kept`), of the same weights without the matrix that whitens their features (`unwhitened`), and of
-the same training with its weights at a given share of the way from the start. `--keep FOLDER` keeps the backbones. The
-setting `start` trains nothing, and `auto` is the default. `before` is what suits clips cut by class: pairs up to 300 frames
+`train_tempo` gives it (`kept`), and of the same training with its weights at a given share of the way from the start. The
+setting `start` trains nothing, and `auto` is the default. Its trainings give a second row, `unwhitened`: the same weights
+without the matrix that whitens their features. What differs from the default in one thing is compared with that, and has
+no matrix either. `--keep FOLDER` keeps the backbones. `before` is what suits clips cut by class: pairs up to 300 frames
 apart, BatchNorm statistics of the video, weights at .85. `lite1` and `lite2` are larger networks and their starts; their
 steps are fewer, so that a training takes as long on a CPU as Lite0's. With `teacher`, Lite0 follows Lite2 beside the loss,
 with `teacher alone` without it, and with `teacher same frame` without time. `small` is a network of less than half the
@@ -56,17 +57,19 @@ DOMAINS = {                                                  # domain → where 
     'five clips': ('asl24_video/clips', LITTLE), 'half seconds': ('streams', SIGNS), 'hard joins': ('streams', SIGNS)}
 STREAMS = {                                                  # what `make_streams.py` is told
     'streams': [], 'hard joins': ['--fade', '0'], 'half seconds': ['--shortest', '13', '--longest', '17', '--fade', '4']}
-SMALL = dict(arch='mobilenetv3_small_100', weights=None)     # less than half of Lite0's weights, and none of ImageNet's
+PLAIN = dict(whiten=False)
+TAUGHT = PLAIN | dict(teacher=LITES[2])
+SMALL = PLAIN | dict(arch='mobilenetv3_small_100', weights=None)  # less than half of Lite0's weights, none of ImageNet's
 SETTINGS = {                                                 # setting → what differs from train_tempo's defaults
-    'start': None, 'pilot': None, 'auto': dict(), 'one look': dict(looks=1), 'statistics learn': dict(bn=True),
-    'before': dict(proximity=300, bn=True, average=.85), '300': dict(proximity=300), '15': dict(proximity=15),
-    'copies': dict(proximity=1), 'jpeg': dict(),
-    'lite1 start': dict(arch=LITES[1]), 'lite1': dict(arch=LITES[1], steps=287),
-    'lite2 start': dict(arch=LITES[2]), 'lite2': dict(arch=LITES[2], steps=265),
-    'teacher': dict(teacher=LITES[2]), 'teacher alone': dict(teacher=LITES[2], loss='none'),
-    'teacher same frame': dict(teacher=LITES[2], loss='none', proximity=1),
-    'small start': SMALL, 'small': SMALL, 'small teacher': SMALL | dict(teacher=LITES[2]),
-    'small teacher same frame': SMALL | dict(teacher=LITES[2], loss='none', proximity=1)}
+    'start': None, 'pilot': None, 'auto': dict(), 'unwhitened': PLAIN, 'one look': PLAIN | dict(looks=1),
+    'statistics learn': PLAIN | dict(bn=True), 'before': dict(proximity=300, bn=True, average=.85),
+    '300': dict(proximity=300), '15': dict(proximity=15), 'copies': dict(proximity=1), 'jpeg': PLAIN,
+    'lite1 start': dict(arch=LITES[1]), 'lite1': PLAIN | dict(arch=LITES[1], steps=287),
+    'lite2 start': dict(arch=LITES[2]), 'lite2': PLAIN | dict(arch=LITES[2], steps=265),
+    'teacher': TAUGHT, 'teacher alone': TAUGHT | dict(loss='none'),
+    'teacher same frame': TAUGHT | dict(loss='none', proximity=1),
+    'small start': SMALL, 'small': SMALL, 'small teacher': SMALL | TAUGHT,
+    'small teacher same frame': SMALL | TAUGHT | dict(loss='none', proximity=1)}
 SHARES = (.25, .5, .85)
 # of a backbone's header
 KEPT = ('config','frames','clips','steps','train_seconds','stretches','again','evidence','whitened','last')
@@ -128,7 +131,7 @@ def without_matrix(backbone):
     return plain
 
 def train(domain, setting, seed, how):
-    "One training: what its row says, and the accuracies of its weights at several shares"
+    "One training: what its row says, the accuracies of its weights at several shares, and those without a matrix"
     how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
     arch = how.pop('arch', LITE0)
     cbs = [Copies()] if setting=='copies' or setting.endswith('same frame') else []
@@ -140,9 +143,9 @@ def train(domain, setting, seed, how):
     if args.keep: save_backbone(b, Path(args.keep)/f'{domain}_{setting}_{seed}.safetensors'.replace(' ', '_'))
     row = {k: b.meta[k] for k in KEPT if k in b.meta}
     accs = dict(kept=measure(b, domain, size))
-    if b.whitening is not None: accs['unwhitened'] = measure(without_matrix(b), domain, size)
+    plain = accs if b.whitening is None else dict(kept=measure(without_matrix(b), domain, size))
     for share in SHARES: accs[str(share)] = measure(learn.interpolate(share), domain, size)
-    return row, accs
+    return row, accs, plain
 
 def start_of(setting):
     "The network that a setting starts from"
@@ -158,12 +161,14 @@ def piloted(domain, seed, how):
 def one(domain, setting, seed):
     "One training (none for the start), measured, and its row"
     t, how = time.perf_counter(), {} if args.full else SHORT
-    size, row = how.get('size', 128), {}
+    size, row, plain = how.get('size', 128), {}, None
     if setting.endswith('start'): accs = dict(kept=measure(start_of(setting), domain, size))
     elif setting=='pilot': row, accs = piloted(domain, seed, how), {}
-    else: row, accs = train(domain, setting, seed, how)
-    add_row(args.out, kind='domains', domain=domain, setting=setting, seed=seed, full=args.full, size=size, jobs=args.jobs,
-        accs=accs, seconds=round(time.perf_counter()-t), **row)
+    else: row, accs, plain = train(domain, setting, seed, how)
+    about = dict(kind='domains', domain=domain, seed=seed, full=args.full, size=size, jobs=args.jobs)
+    about |= dict(seconds=round(time.perf_counter()-t)) | row
+    add_row(args.out, setting=setting, accs=accs, **about)
+    if setting=='auto': add_row(args.out, setting='unwhitened', accs=plain, **about)
 
 def evidence_now(row):
     "What the code at hand makes of the evidence of a row: whether it is of a second training within stretches, and the share"
@@ -184,9 +189,7 @@ def weigh(row, starts):
     if not at.get(str(share)):
         which = f"{row['domain']}:{row['setting']}, seed {row['seed']}"
         sys.exit(f'{which}: weights at {share} were not measured. Take the row out and train again')
-    # these are of other weights
-    measured = {k: v for k,v in row['accs'].items() if k!='unwhitened'}
-    accs = measured | dict(kept=at[str(share)])
+    accs = row['accs'] | dict(kept=at[str(share)])
     return row | dict(accs=accs, evidence=e, weighed=code_version())
 
 def weigh_all():
