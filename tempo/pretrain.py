@@ -434,7 +434,7 @@ def _whitened(learn):
 def interpolate(self:TempoLearner,
     share:float, # How far from the start: 0 is the start, 1 the trained weights
 )->Backbone: # The Learner's own, changed in place
-    "The backbone with its weights at `share` of the way, whitened where that was asked for; may be called again with another share"
+    "The backbone with its weights at `share` of the way, whitened where the settings say so; may be called again with another share"
     backbone = _between(self, share)
     # the start is kept as it was
     self.whitened = _whitened(self) if self.whitens and share>0 else None
