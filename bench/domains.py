@@ -168,7 +168,10 @@ def one(domain, setting, seed):
     about = dict(kind='domains', domain=domain, seed=seed, full=args.full, size=size, jobs=args.jobs)
     about |= dict(seconds=round(time.perf_counter()-t)) | row
     add_row(args.out, setting=setting, accs=accs, **about)
-    if setting=='auto': add_row(args.out, setting='unwhitened', accs=plain, **about)
+    if setting!='auto': return
+    about.pop('whitened', None)
+    about['config'] = row['config'] | PLAIN
+    add_row(args.out, setting='unwhitened', accs=plain, **about)
 
 def evidence_now(row):
     "What the code at hand makes of the evidence of a row: whether it is of a second training within stretches, and the share"
