@@ -41,7 +41,7 @@ def whitening_matrix(
 def far_pairs(
     clips, # (N,) the clip of each frame
     n:int, # How many are drawn
-    seed:int=0,
+    seed:int=0, # Of the draws
 )->np.ndarray: # (≤n,2) of two different frames
     "Pairs of frames anywhere in a clip, at random"
     rng = np.random.default_rng(seed)
