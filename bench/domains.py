@@ -130,6 +130,11 @@ def without_matrix(backbone):
     plain.whitening = None
     return plain
 
+def kept_name(domain, setting, seed):
+    "The file that keeps the backbone of a training"
+    length = '_full' if args.full else ''
+    return f'{domain}_{setting}_{seed}{length}.safetensors'.replace(' ', '_')
+
 def train(domain, setting, seed, how):
     "One training: what its row says, the accuracies of its weights at several shares, and those without a matrix"
     how = dict(cuts=domain!='one room', average='auto') | how | SETTINGS[setting]
@@ -140,7 +145,7 @@ def train(domain, setting, seed, how):
     learn = train_tempo(video, arch, seed=seed, out=None, cbs=cbs, **how)
     b = learn.model.backbone
     size = b.size
-    if args.keep: save_backbone(b, Path(args.keep)/f'{domain}_{setting}_{seed}.safetensors'.replace(' ', '_'))
+    if args.keep: save_backbone(b, Path(args.keep)/kept_name(domain, setting, seed))
     row = {k: b.meta[k] for k in KEPT if k in b.meta}
     accs = dict(kept=measure(b, domain, size))
     plain = accs if b.whitening is None else dict(kept=measure(without_matrix(b), domain, size))
@@ -219,6 +224,7 @@ if __name__=='__main__':
     p = parser(__doc__, data=Path('../shared/data'), only=','.join(DOMAINS), seeds='42,1,2', jobs=2, full=0, out=rows, weigh=0, keep='')
     p.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()
+    if args.keep: Path(args.keep).mkdir(parents=True, exist_ok=True)
     if args.one: one(*args.one)
     elif args.weigh: weigh_all()
     else:

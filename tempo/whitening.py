@@ -56,10 +56,8 @@ def distances(
     pairs, # (n,2) rows of `x`
 )->np.ndarray: # (n,) 0: one direction; 1: nothing in common; 2: opposite
     "Cosine distances of pairs"
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    unit = np.divide(x, length, out=np.zeros_like(x), where=length>0)
-    first, second = unit[pairs.T]
-    return 1-(first*second).sum(1)
+    first, second = torch.as_tensor(x[pairs.T])
+    return 1-torch.cosine_similarity(first, second).numpy()
 
 # %% ../nbs/02p_whitening.ipynb #3dc6c08f
 # shares of the near pairs: as alike as these may be one subject, and surely is one
